@@ -1,0 +1,39 @@
+# make run    train the neuron once            make lint   style, types, the rooms' rules
+# make test   run the tests                    make lock   write requirements.lock anew
+
+PYTHON ?= python3
+bin := .venv/bin
+uv := $(bin)/uv --quiet
+# An environment of the user's may forbid bytecode; without it every start compiles TensorFlow and Prefect anew.
+unexport PYTHONDONTWRITEBYTECODE
+export COVERAGE_CORE = sysmon
+
+run: .venv/done
+	$(bin)/linear-neuron retrain
+
+test: .venv/done
+	$(bin)/coverage erase
+	$(bin)/coverage run -m pytest
+	$(bin)/coverage combine --quiet
+	$(bin)/coverage report
+
+lint: .venv/done
+	$(bin)/ruff format --check .
+	$(bin)/ruff check .
+	$(bin)/mypy
+	$(bin)/lint-imports
+
+lock: .venv/done
+	$(uv) pip compile --universal --generate-hashes --all-extras --python-version 3.11 --no-header \
+		pyproject.toml --output-file requirements.lock
+
+# pip installs uv as the lock has it, hash and all; uv installs the rest in seconds.
+.venv/done: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
+	$(bin)/pip --quiet --disable-pip-version-check install --require-hashes --requirement .venv/uv.txt
+	$(uv) pip sync --python $(bin)/python --compile-bytecode --require-hashes requirements.lock
+	$(uv) pip install --python $(bin)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+.PHONY: run test lint lock

@@ -1,0 +1,62 @@
+"""The neuron as plain numbers: what `model.json` holds, and all that a prediction needs."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+
+@dataclass(frozen=True)
+class Line:
+    """A linear model: one weight a feature, in raw feature units, and a bias in target units."""
+
+    weights: tuple[float, ...]
+    bias: float
+
+    def predict(self, x: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """`bias + sum(weight_i * feature_i)` in float32, feature by feature, for rows of shape (n, features)."""
+        total = np.zeros(len(x), np.float32)
+        for place, weight in enumerate(self.weights):
+            total += np.float32(weight) * x[:, place].astype(np.float32)
+        return total + np.float32(self.bias)
+
+    def formula(self, features: list[str], target: str) -> str:
+        """The line as people write it, such as `MEDV = 3.3428 * RM + 1.2761`."""
+        terms = " + ".join(f"{weight:.4f} * {name}" for weight, name in zip(self.weights, features, strict=True))
+        return f"{target} = {terms} + {self.bias:.4f}".replace("+ -", "- ")
+
+
+class Histogram(BaseModel):
+    """Counts of values between edges; there is one edge more than there are counts."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+class Neuron(BaseModel):
+    """One version of the model, with what it was made from and how well it does."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: str
+    features: list[str]
+    target: str
+    weights: list[float]  # float32 values, one a feature, in raw feature units
+    bias: float
+    ranges: dict[str, tuple[float, float]]  # feature -> least and greatest value among the fitted rows
+    intervals: dict[str, float | None]  # percent -> half width of the prediction interval, in target units
+    coverage: float | None  # share of the test rows within the 90% interval
+    targets: Histogram  # of the fitted rows
+    dataset: dict[str, Any]
+    training: dict[str, Any]
+    metrics: dict[str, Any]
+    lineage: dict[str, Any]
+    created_at: datetime
+
+    @property
+    def line(self) -> Line:
+        """The numbers that predict."""
+        return Line(tuple(self.weights), self.bias)

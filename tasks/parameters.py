@@ -1,0 +1,85 @@
+"""Every parameter, declared once: the form in the Prefect UI, the flags of the command line, and the validation."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+
+def _order(position: int) -> dict[str, Any]:
+    """The key by which Prefect's form orders fields."""
+    return {"position": position}
+
+
+def _number(position: int, default: float, low: float, high: float, description: str) -> Any:
+    """A bounded number whose bounds can be read in the form and in the help text."""
+    told = f"{description} From {low:,} to {high:,}."
+    return Field(default, ge=low, le=high, description=told, json_schema_extra=_order(position))
+
+
+class Parameters(BaseModel):
+    """A group of parameters: unknown names are refused, and a value once checked stays as it is."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Dataset(Parameters):
+    """Which rows to learn from, and which of their columns."""
+
+    source: Literal["auto", "cache", "network", "package"] = Field(
+        "auto",
+        description="Where the file comes from. auto tries the store's cache, then the network, then the copy "
+        "that ships with the package; every one must have the same digest.",
+        json_schema_extra=_order(0),
+    )
+    features: list[str] = Field(
+        ["RM"],
+        min_length=1,
+        description="Columns the neuron reads, by name. RM is the average number of rooms of a dwelling.",
+        json_schema_extra=_order(1),
+    )
+    target: str = Field(
+        "MEDV",
+        description="Column to predict. MEDV is the median price of a home, in thousands of dollars.",
+        json_schema_extra=_order(2),
+    )
+
+    @field_validator("features")
+    @classmethod
+    def _features_are_distinct(cls, features: list[str]) -> list[str]:
+        if len(set(features)) < len(features):
+            raise ValueError("names a feature twice; name each once")
+        return features
+
+
+class Training(Parameters):
+    """The recipe; the defaults are those of the tutorial."""
+
+    epochs: int = _number(0, 101, 1, 100_000, "Passes over the training rows.")
+    batch_size: int = _number(1, 16, 1, 1_000_000, "Rows a gradient step.")
+    learning_rate: float = _number(2, 0.005, 1e-8, 100, "Step size of RMSprop.")
+    validation_split: float = _number(
+        3, 0.3, 0, 0.99, "Share of the training rows, taken from their end, kept out of the fit to validate it."
+    )
+    seed: int = _number(
+        4, 42, 0, 2**32 - 1, "Seed of the initial weights and of the shuffle. The same seed gives the same bits."
+    )
+    shuffle: bool = Field(
+        True, description="Whether the rows are shuffled before they are cut into batches.", json_schema_extra=_order(5)
+    )
+    time_limit: int = _number(6, 3600, 1, 604_800, "Seconds after which training is given up and nothing is published.")
+
+    @property
+    def recipe(self) -> str:
+        """`notebook` for the tutorial's own recipe, `custom` for any other."""
+        return "notebook" if self == Training() else "custom"
+
+
+class Table(Parameters):
+    """The small table of predictions that people like to look at."""
+
+    values: list[float] = Field(
+        [],
+        description="Values of the first feature to predict for, in its own unit; other features stand at their mean. "
+        "Empty means 3 to 7 rooms for RM, and five even steps over the training rows for any other.",
+        json_schema_extra=_order(0),
+    )

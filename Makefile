@@ -6,7 +6,6 @@ bin := .venv/bin
 uv := $(bin)/uv --quiet
 # An environment of the user's may forbid bytecode; without it every start compiles TensorFlow and Prefect anew.
 unexport PYTHONDONTWRITEBYTECODE
-export COVERAGE_CORE = sysmon
 
 run: .venv/done
 	$(bin)/linear-neuron retrain

@@ -31,7 +31,7 @@ OnEpoch = Callable[[int, float, float | None], None]  # epoch from 1, loss, val_
 def build_neuron(features: int, training: Training) -> keras.Sequential:
     """The tutorial's network, one Dense unit, compiled with its loss and optimizer under the recipe's seed."""
     keras.utils.set_random_seed(training.seed)
-    model = keras.Sequential([keras.Input((features,)), keras.layers.Dense(1)])
+    model = keras.Sequential([keras.Input((features,)), keras.layers.Dense(1, name="line")], name="neuron")
     model.compile(optimizer=keras.optimizers.RMSprop(learning_rate=training.learning_rate), loss="mse")
     return model
 
@@ -51,6 +51,11 @@ class _WholeEpochs(keras.Model):  # type: ignore[misc]
         self._validation = _tensors(validation, np.arange(len(validation)))
         self._batch = min(training.batch_size, len(train))
         self.compile(optimizer=neuron.optimizer, loss=neuron.loss)
+
+    @property
+    def metrics(self) -> list[keras.Metric]:
+        """None of Keras's own: `fit` would put their values, which nobody updates, in the place of ours."""
+        return []
 
     def train_step(self, _: tf.Tensor) -> dict[str, tf.Tensor]:
         """One epoch: the mean loss over its rows as they were learned from, then the loss on the validation rows."""

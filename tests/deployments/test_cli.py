@@ -1,0 +1,77 @@
+"""The command line as people run it: a process of its own."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from deployments.cli import SETTINGS
+from tasks.store import Store
+from tests.conftest import Run
+
+
+def test_retrain_prints_a_summary_and_the_versions_folder_as_the_last_line(run_cli: Run, store: Store) -> None:
+    done = run_cli("retrain", "--training.epochs", "2", "--dataset.source", "package", "--table.values", "5", "6")
+    assert done.returncode == 0, done.stderr
+    (version,) = store.versions()
+    lines = done.stdout.splitlines()
+    assert lines[-1] == str(store.model(version))
+    assert lines[1] == "Data          Boston housing (package), 102 test rows"
+    assert "mean predictor" in done.stdout
+    assert "Epoch 2 of 2: loss " in done.stderr
+
+
+def test_help_tells_every_parameter_and_imports_nothing_heavy(run_cli: Run) -> None:
+    told = run_cli("retrain", "--help").stdout
+    for flag in ("--dataset.source", "--training.epochs", "--training.learning-rate", "--table.values", "--store"):
+        assert flag in told
+    assert "From 1 to" in told
+    code = "import sys, deployments.cli; sys.exit(bool({'prefect', 'keras', 'pandas', 'numpy'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--training.epochs", "0"], "--training.epochs: Input should be greater than or equal to 1, not '0'."),
+        (["--training.learning-rate", "0"], "--training.learning-rate: Input should be greater than or equal to"),
+        (
+            ["--training.validation-split", "1"],
+            "--training.validation-split: Input should be less than or equal to 0.99",
+        ),
+        (["--training.validation-split", "-0.1"], "--training.validation-split: Input should be greater than or equal"),
+        (["--dataset.features", "RM", "RM"], "names a feature twice; name each once"),
+        (["--dataset.sauce", "x"], "Unknown option"),
+        (["--dataset.features", "ROOMS"], "no feature 'ROOMS' in Boston housing; choose from CRIM, ZN"),
+        (["--training.learning-rate", "1e2", "--dataset.features", "TAX", "--training.batch-size", "1"], None),
+    ],
+)
+def test_a_users_mistake_is_one_sentence_and_status_2(
+    run_cli: Run, store: Store, arguments: list[str], sentence: str | None
+) -> None:
+    done = run_cli("retrain", *arguments, "--dataset.source", "package")
+    if sentence is None:
+        assert done.returncode in {0, 2}, done.stderr
+        return
+    assert done.returncode == 2
+    assert sentence in done.stderr.splitlines()[-1]
+    assert done.stderr.splitlines()[-1].startswith("linear-neuron: ")
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert store.versions() == []
+
+
+def test_a_store_that_can_not_be_written_is_one_sentence_and_status_2(run_cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = run_cli("retrain", "--dataset.source", "package", "--store", str(tmp_path / "file" / "store"))
+    assert done.returncode == 2
+    assert "The store can't be written at" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+
+
+def test_analytics_are_off_in_the_projects_own_settings_and_in_the_command() -> None:
+    settings = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["tool"]["prefect"]
+    assert settings["server"]["analytics_enabled"] is False
+    assert SETTINGS["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"

@@ -1,0 +1,123 @@
+"""The whole tutorial as one flow, run against a real server."""
+
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pandas as pd
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+from flows.retrain import retrain
+from tasks.errors import UserError
+from tasks.parameters import Dataset, Table, Training
+from tasks.plots import PLOTS
+from tasks.store import Store, digest
+
+PACKAGE = Dataset(source="package")
+
+
+def test_default_retrain_gives_the_tutorials_figures(trained_store: Store) -> None:
+    (version,) = trained_store.versions()
+    folder = Path(trained_store.model(version).path)
+    history = pd.read_csv(folder / "history.csv")
+    assert list(history) == ["epoch", "loss", "val_loss"]
+    assert history["loss"].iloc[100] == pytest.approx(54.4371, rel=0.015)
+    assert history["val_loss"].iloc[100] == pytest.approx(74.9653, rel=0.015)
+    assert history["loss"].iloc[100] == pytest.approx(53.8947, rel=0.02)
+    assert history["val_loss"].iloc[100] == pytest.approx(74.0549, rel=0.02)
+    table = pd.read_csv(folder / "predictions_table.csv")
+    assert table["RM"].tolist() == [3, 4, 5, 6, 7]
+    assert table["predicted"].tolist() == pytest.approx([11.0, 14.4, 17.9, 21.3, 24.8], abs=0.5)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert {part: scores["rows"] for part, scores in metrics.items()} == {"train": 282, "validation": 122, "test": 102}
+    assert metrics["test"]["neuron"]["mse"] == pytest.approx(57.8265, rel=1e-3)
+    assert metrics["test"]["least_squares"]["mse"] == pytest.approx(37.8061, rel=1e-4)
+    assert len(pd.read_csv(folder / "predictions_test.csv")) == 102
+
+
+def test_version_folder_is_complete_and_every_file_is_in_the_manifest(trained_store: Store) -> None:
+    (version,) = trained_store.versions()
+    folder = trained_store.model(version)
+    files = json.loads((folder / "manifest.json").read_text())["files"]
+    plots = {f"plots/{name}.png" for name in PLOTS}
+    assert set(files) == plots | {
+        "model.keras",
+        "model.json",
+        "history.csv",
+        "metrics.json",
+        "predictions_test.csv",
+        "predictions_table.csv",
+        "report.html",
+    }
+    for name, facts in files.items():
+        assert facts == {
+            "sha256": digest((folder / name).read_bytes()),
+            "bytes": (folder / name).stat().st_size,
+        }
+
+
+def test_model_json_predicts_what_the_prediction_file_says(trained_store: Store) -> None:
+    (version,) = trained_store.versions()
+    neuron = trained_store.neuron(version)
+    rows = pd.read_csv(str(trained_store.model(version) / "predictions_test.csv"))
+    predicted = neuron.line.predict(rows[["RM"]].to_numpy())
+    assert predicted.tolist() == rows["predicted"].astype("float32").tolist()
+    assert neuron.ranges["RM"] == (3.561, 8.704)
+    assert neuron.lineage["packages"]["keras"]
+    assert neuron.dataset["source"] == "package"
+
+
+def test_report_and_artifacts_show_the_plots_and_the_outcome(trained_store: Store, server: str) -> None:
+    (version,) = trained_store.versions()
+    page = (trained_store.model(version) / "report.html").read_text()
+    run_id = UUID(trained_store.neuron(version).lineage["flow_run_id"])
+    assert page.count("data:image/png;base64,") == 5
+    assert "57.83" in page.partition("<h2>")[0], "the outcome comes first"
+    with get_client(sync_client=True) as client:
+        artifacts = client.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
+        )
+        run = client.read_flow_run(run_id)
+    kinds = {artifact.type: str(artifact.data) for artifact in artifacts}
+    assert kinds.keys() >= {"markdown", "table", "progress"}
+    assert kinds["markdown"].count("data:image/png;base64,") == 5
+    assert sum(len(data) for data in kinds.values()) < 300_000, "kept under 300 KB a run"
+    assert run.name.startswith("retrain RM notebook 20")
+
+
+def test_same_parameters_give_the_same_files_and_another_seed_others(store: Store, server: str) -> None:
+    same, other_seed = Training(epochs=3), Training(epochs=3, seed=1)
+    versions = [retrain(PACKAGE, training).rpartition("/")[2] for training in (same, same, other_seed)]
+    first, again, other = (
+        [
+            (store.model(version) / name).read_bytes()
+            for name in ("history.csv", "predictions_test.csv", "predictions_table.csv")
+        ]
+        for version in versions
+    )
+    assert first == again
+    assert all(mine != theirs for mine, theirs in zip(first, other, strict=True))
+    assert store.neuron(versions[0]).line == store.neuron(versions[1]).line
+
+
+def test_several_features_another_target_and_table(store: Store, server: str) -> None:
+    retrain(
+        Dataset(source="package", features=["LSTAT", "AGE"], target="RM"),
+        Training(epochs=1, validation_split=0),
+        Table(values=[10]),
+    )
+    (version,) = store.versions()
+    neuron = store.neuron(version)
+    assert (neuron.features, neuron.target, len(neuron.weights)) == (["LSTAT", "AGE"], "RM", 2)
+    assert neuron.intervals["90"] is None, "there were no validation rows"
+    assert "too few validation rows" in (store.model(version) / "report.html").read_text()
+
+
+def test_a_failed_training_publishes_nothing(store: Store, server: str) -> None:
+    with pytest.raises(UserError, match="no feature 'ROOMS'"):
+        retrain(Dataset(source="package", features=["ROOMS"]))
+    with pytest.raises(UserError, match="Training passed its limit"):
+        retrain(PACKAGE, Training(epochs=100_000, time_limit=1))
+    assert store.versions() == []

@@ -8,7 +8,7 @@ from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
 from tasks.errors import UserError
-from tasks.parameters import Dataset, Table, Training
+from tasks.parameters import Dataset, Promotion, Retention, Table, Training
 
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # no telemetry from the server, which also locks SQLite at start-up
@@ -32,16 +32,106 @@ def retrain(
     dataset: Dataset = Dataset(),
     training: Training = Training(),
     table: Table = Table(),
+    promotion: Promotion = Promotion(),
+    retention: Retention = Retention(),
+    force: bool = False,
     store: StoreFlag = "store",
 ) -> None:
-    """Train a new version of the model, and print the folder it is published in as the last line."""
+    """Train a new version of the model, and print the folder it is published in as the last line.
+
+    Args:
+        force: Train even if nothing has changed since an existing version.
+    """
     os.environ["LINEAR_NEURON_STORE"] = store
     from flows.retrain import retrain as flow
+    from tasks.champion import describe_standing
     from tasks.report import summarize
     from tasks.store import Store
 
-    place = flow(dataset, training, table)
-    sys.stdout.write(summarize(place, Store().neuron(place.rpartition("/")[2])))
+    place = flow(dataset, training, table, promotion, retention, force)
+    version = place.rpartition("/")[2]
+    sys.stdout.write(summarize(place, Store().neuron(version), describe_standing(Store(), version)))
+
+
+@app.command
+def models(*, json: bool = False, store: StoreFlag = "store") -> None:
+    """List the versions in the store: how good each is, and which one serves.
+
+    Args:
+        json: Print the same as JSON.
+    """
+    from tasks.catalogue import list_models, render_models
+    from tasks.store import Store, to_json
+
+    rows = list_models(Store(store))
+    sys.stdout.write(to_json(rows).decode() if json else render_models(rows))
+
+
+@app.command
+def promote(version: str, *, reason: str = "by hand", store: StoreFlag = "store") -> None:
+    """Make a version the champion, which serves from then on.
+
+    Args:
+        version: Its name, as `linear-neuron models` prints it.
+        reason: Why, for those who read promotions.jsonl later.
+    """
+    os.environ["LINEAR_NEURON_STORE"] = store
+    from flows.promote import promote as flow
+
+    sys.stdout.write(flow(version, reason) + "\n")
+
+
+@app.command
+def rollback(*, reason: str = "by hand", store: StoreFlag = "store") -> None:
+    """Make the champion before the champion again.
+
+    Args:
+        reason: Why, for those who read promotions.jsonl later.
+    """
+    os.environ["LINEAR_NEURON_STORE"] = store
+    from flows.promote import rollback as flow
+
+    sys.stdout.write(flow(reason) + "\n")
+
+
+@app.command
+def reproduce(version: str, *, store: StoreFlag = "store") -> int:
+    """Train a version again from its lineage, and say whether the weights agree to the bit; if not, exit with 1.
+
+    Args:
+        version: Its name, as `linear-neuron models` prints it.
+    """
+    os.environ["LINEAR_NEURON_STORE"] = store
+    from flows.reproduce import reproduce as flow
+
+    agrees, told = flow(version)
+    sys.stdout.write(told + "\n")
+    return 0 if agrees else 1
+
+
+@app.command
+def clean(*, retention: Retention = Retention(), dry_run: bool = False, store: StoreFlag = "store") -> None:
+    """Remove the versions and datasets that retention does not keep.
+
+    Args:
+        dry_run: Only print what would be removed.
+    """
+    from tasks.retention import clean_store
+    from tasks.store import Store
+
+    for name in clean_store(Store(store), retention, dry_run):
+        sys.stdout.write(f"{'would remove' if dry_run else 'removed'} {name}\n")
+
+
+@app.command
+def verify(*, store: StoreFlag = "store") -> int:
+    """Check every digest and the champion's pointer; exit with 1 and name each file that differs."""
+    from tasks.catalogue import find_differences
+    from tasks.store import Store
+
+    found = find_differences(Store(store))
+    sys.stdout.write("".join(f"{line}\n" for line in found) or "Every file is as its manifest says.\n")
+    return 1 if found else 0
 
 
 def main() -> None:
@@ -49,7 +139,7 @@ def main() -> None:
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
-        app(exit_on_error=False, print_error=False)
+        sys.exit(app(exit_on_error=False, print_error=False))
     except (UserError, CycloptsError) as error:
         sys.stderr.write(f"linear-neuron: {_explain(error)}\n")
         sys.exit(2)

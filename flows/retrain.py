@@ -1,17 +1,19 @@
-"""Retrain: from the dataset to a published version of the model."""
+"""Retrain: from the dataset to a published version of the model, and to a new champion if it deserves to be one."""
 
 from datetime import UTC, datetime
 
 from prefect import flow, runtime
+from prefect.states import Completed
 
 from tasks.download import download
 from tasks.features import extract_features
 from tasks.metrics import evaluate
-from tasks.neuron import train
-from tasks.parameters import Dataset, Table, Training
+from tasks.parameters import Dataset, Promotion, Retention, Table, Training
 from tasks.plots import draw
 from tasks.predictions import write_predictions
+from tasks.promotion import compare, settle
 from tasks.report import report
+from tasks.retention import clean
 from tasks.split import split
 from tasks.versions import begin, describe, publish
 
@@ -24,24 +26,46 @@ def run_name() -> str:
 
 
 @flow(name="retrain", flow_run_name=run_name)
-def retrain(dataset: Dataset = Dataset(), training: Training = Training(), table: Table = Table()) -> str:
+def retrain(
+    dataset: Dataset = Dataset(),
+    training: Training = Training(),
+    table: Table = Table(),
+    promotion: Promotion = Promotion(),
+    retention: Retention = Retention(),
+    force: bool = False,
+) -> str:
     """Trains one neuron on a dataset and publishes it as a version of the model, with its report and predictions.
 
     Args:
         dataset: Which rows to learn from, and which of their columns.
         training: The recipe; the defaults are those of the tutorial.
         table: The small table of predictions that people like to look at.
+        promotion: Whether the new version may serve.
+        retention: Which old versions are kept.
+        force: Train even if nothing has changed since an existing version.
 
     Returns:
-        Where the version was published: its folder or URL.
+        The version's folder or URL; in a state named Unchanged if it is one that was there already.
     """
     data = download(dataset)
-    rows = extract_features(split(data, dataset, training.validation_split), dataset)
-    version, folder = begin()
-    trained = train(rows, training, folder)
+    everything = split(data, dataset, training.validation_split)
+    draft = begin(data, dataset, training, table, force)
+    if draft.unchanged:
+        told = f"Nothing has changed since {draft.version}."
+        # Prefect takes a returned state for the run's own, and its data for the result.
+        return Completed(name="Unchanged", message=told, data=draft.place)  # type: ignore[return-value]
+
+    from tasks.neuron import train  # Only what trains pays for the import of Keras.
+
+    rows = extract_features(everything, dataset)
+    trained = train(rows, training, draft)
     evaluation = evaluate(rows, trained)
-    predicted = write_predictions(rows, trained, table, folder)
-    draw(rows, trained, evaluation, folder)
-    neuron = describe(version, data, rows, training, trained, evaluation, folder)
-    report(neuron, trained, predicted, folder)
-    return publish(version, folder)
+    predicted = write_predictions(rows, trained, table, draft)
+    draw(rows, trained, evaluation, draft)
+    neuron = describe(draft, data, rows, training, trained, evaluation)
+    verdict = compare(neuron, everything, promotion)
+    report(draft, neuron, trained, predicted, verdict)
+    publish(draft)
+    settle(draft.version, verdict)
+    clean(retention)
+    return draft.place

@@ -54,6 +54,7 @@ class Neuron(BaseModel):
     training: dict[str, Any]
     metrics: dict[str, Any]
     lineage: dict[str, Any]
+    fingerprint: str  # digest of all that decides the outcome
     created_at: datetime
 
     @property

@@ -23,7 +23,7 @@ from tasks.errors import UserError
 from tasks.model import Line
 from tasks.parameters import Training
 from tasks.steps import step
-from tasks.values import Floats, Rows, Split, Trained
+from tasks.values import Draft, Floats, Rows, Split, Trained
 
 OnEpoch = Callable[[int, float, float | None], None]  # epoch from 1, loss, val_loss
 
@@ -184,7 +184,7 @@ def check_parity(path: Path, line: Line, x: Floats) -> None:
 
 
 @step("Train the neuron")
-def train(split: Split, training: Training, folder: Path) -> Trained:
+def train(split: Split, training: Training, draft: Draft) -> Trained:
     """Trains with a progress bar in the terminal and a progress artifact in the UI, and saves `model.keras`."""
     logger = get_run_logger()
     artifact = cast(UUID, create_progress_artifact(0.0, description=f"Training, {training.epochs} epochs"))
@@ -207,7 +207,7 @@ def train(split: Split, training: Training, folder: Path) -> Trained:
 
         model, trained = train_neuron(split.train, split.validation, training, on_epoch)
     update_progress_artifact(artifact, 100.0)
-    path = folder / "model.keras"
+    path = draft.folder / "model.keras"
     model.save(path)
     check_parity(path, trained.line, split.test.x)
     return trained

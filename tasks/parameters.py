@@ -83,3 +83,25 @@ class Table(Parameters):
         "Empty means 3 to 7 rooms for RM, and five even steps over the training rows for any other.",
         json_schema_extra=_order(0),
     )
+
+
+class Promotion(Parameters):
+    """Whether the new version may serve."""
+
+    mode: Literal["auto", "manual", "always"] = Field(
+        "auto",
+        description="auto promotes the new version if it is no worse than the champion and better than predicting the "
+        "mean; manual leaves that to people; always promotes whatever has finite numbers.",
+        json_schema_extra=_order(0),
+    )
+    tolerance: float = _number(
+        1, 0.01, 0, 10, "How much higher than the champion's the test error (MSE) may be, as a share of it."
+    )
+
+
+class Retention(Parameters):
+    """Which old versions are kept. The champion, the one before it and what a batch uses always are."""
+
+    newest: int = _number(0, 20, 1, 10_000, "Newest versions that are kept.")
+    days: int = _number(1, 90, 0, 36_500, "Days for which every version that was promoted is kept.")
+    leftover_hours: int = _number(2, 24, 1, 8760, "Hours after which an unfinished version is taken for a dead run's.")

@@ -20,7 +20,7 @@ from PIL import Image
 from tasks import boston
 from tasks.model import Line
 from tasks.steps import step
-from tasks.values import Evaluation, Floats, Split, Trained
+from tasks.values import Draft, Evaluation, Floats, Split, Trained
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8A8A8A", "#222222"
 STYLE: dict[Any, Any] = {
@@ -154,6 +154,6 @@ def _draw_residuals(axes: Axes, split: Split, neuron: Line) -> None:
 
 
 @step("Draw the plots")
-def draw(split: Split, trained: Trained, evaluation: Evaluation, folder: Path) -> None:
+def draw(split: Split, trained: Trained, evaluation: Evaluation, draft: Draft) -> None:
     """Draws the version's plots into its folder."""
-    draw_plots(split, trained, evaluation.closed_form, folder / "plots")
+    draw_plots(split, trained, evaluation.closed_form, draft.folder / "plots")

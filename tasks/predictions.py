@@ -1,13 +1,11 @@
 """The two prediction files of a version: the test rows, and a small table to look at."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
 from tasks.parameters import Table
 from tasks.steps import step
-from tasks.values import Floats, Split, Trained
+from tasks.values import Draft, Floats, Split, Trained
 
 
 def predict_test(split: Split, trained: Trained) -> pd.DataFrame:
@@ -41,16 +39,16 @@ def predict_table(split: Split, trained: Trained, table: Table) -> pd.DataFrame:
 
 
 @step("Write the predictions")
-def write_predictions(split: Split, trained: Trained, table: Table, folder: Path) -> list[dict[str, float]]:
+def write_predictions(split: Split, trained: Trained, table: Table, draft: Draft) -> list[dict[str, float]]:
     """Writes `predictions_test.csv`, `predictions_table.csv` and `history.csv`; returns the table's rows.
 
     A float32 is written in the fewest digits that read back as the same float32.
     """
-    predict_test(split, trained).to_csv(folder / "predictions_test.csv", index=False)
+    predict_test(split, trained).to_csv(draft.folder / "predictions_test.csv", index=False)
     small = predict_table(split, trained, table)
-    small.to_csv(folder / "predictions_table.csv", index=False)
+    small.to_csv(draft.folder / "predictions_table.csv", index=False)
     epochs = range(1, len(trained.loss) + 1)
     history = pd.DataFrame({"epoch": epochs, "loss": trained.loss})
     history["val_loss"] = trained.val_loss if trained.val_loss else None
-    history.to_csv(folder / "history.csv", index=False)
+    history.to_csv(draft.folder / "history.csv", index=False)
     return [{str(name): float(value) for name, value in row.items()} for row in small.to_dict("records")]

@@ -1,7 +1,6 @@
 """The report: one self-contained page, and the same content as artifacts in the Prefect UI."""
 
 import base64
-from pathlib import Path
 from typing import Any
 
 from markdown_it import MarkdownIt
@@ -10,7 +9,7 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from tasks import boston
 from tasks.model import Neuron
 from tasks.steps import step
-from tasks.values import Trained
+from tasks.values import Draft, Trained, Verdict
 
 CAPTIONS = {
     "feature": "The rows that the neuron learned from, and those it was validated on.",
@@ -90,7 +89,13 @@ def metric_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def write_markdown(neuron: Neuron, trained: Trained, table: list[dict[str, float]], pictures: dict[str, bytes]) -> str:
+def write_markdown(
+    neuron: Neuron,
+    trained: Trained,
+    table: list[dict[str, float]],
+    verdict: Verdict,
+    pictures: dict[str, bytes],
+) -> str:
     """The whole report in markdown, outcome first, pictures (name of a plot -> its PNG) inside as data URIs."""
     cells = metric_rows(neuron.metrics)
     formula = neuron.line.formula(neuron.features, neuron.target)
@@ -99,6 +104,7 @@ def write_markdown(neuron: Neuron, trained: Trained, table: list[dict[str, float
         f"# {neuron.target} from {', '.join(neuron.features)}: version {neuron.version}",
         f"The neuron is `{formula}`. {describe_distance(neuron.metrics['test'])}",
         describe_interval(neuron),
+        f"**{'Promoted' if verdict.promote else 'Not promoted'}:** {verdict.reason}",
         "## How good it is",
         as_table(list(cells[0]), [list(row.values()) for row in cells]),
         f"Errors are in the unit of the target: {boston.COLUMNS[neuron.target]}; MSE in its square.",
@@ -128,8 +134,8 @@ def render_page(markdown: str, title: str) -> str:
     return PAGE.format(title=title, body=converter.render(markdown))
 
 
-def summarize(place: str, neuron: Neuron) -> str:
-    """Ten lines for the terminal, the last one the version's folder or URL alone."""
+def summarize(place: str, neuron: Neuron, standing: str) -> str:
+    """What came out, for the terminal; the last line is the version's folder or URL alone."""
     test = neuron.metrics["test"]
     errors = {name: f"{number(test[name]['mse']):>9}" for name in NAMES}
     return f"""
@@ -138,6 +144,7 @@ Neuron        {neuron.line.formula(neuron.features, neuron.target)}
 Test MSE      {errors["neuron"]}  neuron
               {errors["mean"]}  mean predictor
               {errors["least_squares"]}  closed form, the floor
+Standing      {standing}
 Report        {place}/report.html
 Predictions   {place}/predictions_test.csv
               {place}/predictions_table.csv
@@ -147,10 +154,12 @@ Plots         {place}/plots
 
 
 @step("Write the report")
-def report(neuron: Neuron, trained: Trained, table: list[dict[str, float]], folder: Path) -> None:
+def report(draft: Draft, neuron: Neuron, trained: Trained, table: list[dict[str, float]], verdict: Verdict) -> None:
     """Writes `report.html`, and shows the same in the Prefect UI as a markdown and a table artifact."""
-    pictures = {name: (folder / "plots" / f"{name}.png").read_bytes() for name in CAPTIONS}
-    markdown = write_markdown(neuron, trained, table, pictures)
-    (folder / "report.html").write_text(render_page(markdown, f"linear-neuron {neuron.version}"), encoding="utf-8")
+    pictures = {name: (draft.folder / "plots" / f"{name}.png").read_bytes() for name in CAPTIONS}
+    markdown = write_markdown(neuron, trained, table, verdict, pictures)
+    (draft.folder / "report.html").write_text(
+        render_page(markdown, f"linear-neuron {neuron.version}"), encoding="utf-8"
+    )
     create_markdown_artifact(markdown, key="retrain-report", description=f"Report of version {neuron.version}")
     create_table_artifact(metric_rows(neuron.metrics), key="metrics", description=f"Metrics of {neuron.version}")

@@ -7,13 +7,15 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from filelock import FileLock, Timeout
 from upath import UPath
 
 from tasks.errors import UserError
@@ -43,15 +45,22 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def _plainly(path: UPath) -> Iterator[None]:
-    """Turns what a disk or a bucket may refuse into one sentence."""
+def plainly(path: UPath) -> Iterator[None]:
+    """Turns what a disk or a bucket may refuse into one sentence.
+
+    Raises:
+        UserError: in the place of any error of the file system or of the S3 client.
+    """
     try:
         yield
-    except OSError as error:
-        reason = error.strerror or str(error) or type(error).__name__
+    except Exception as error:
+        # The S3 client is an optional extra, so its errors (no answer, no keys) can only be told by their module.
+        if not isinstance(error, OSError | Timeout) and "botocore" not in type(error).__module__:
+            raise
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise UserError(
-            f"The store can't be written at {path}: {reason}. "
-            "Make it writable, or name another by --store or LINEAR_NEURON_STORE."
+            f"The store refuses {path}: {reason}. "
+            "Mend its address, keys or permissions, or name another by --store or LINEAR_NEURON_STORE."
         ) from error
 
 
@@ -59,14 +68,17 @@ class Store:
     """Datasets, models and predictions under one root, which is a folder or a URL such as s3://bucket/prefix."""
 
     def __init__(self, root: str | None = None) -> None:
-        self.root = UPath(root or os.environ.get("LINEAR_NEURON_STORE") or "store")
+        name = root or os.environ.get("LINEAR_NEURON_STORE") or "store"
+        # What others write must be seen at once, so an object store's listings are not cached.
+        self.root = UPath(name, use_listings_cache=False) if "://" in name else UPath(name)
         self.local = self.root.protocol in ("", "file")
         if self.local:
             self.root = UPath(Path(self.root.path).expanduser().absolute())
+        self._lock = FileLock(f"{self.root.path}/.lock", timeout=60)
 
     def write(self, path: UPath, data: bytes) -> None:
         """Writes a whole file or nothing: a reader, and a crash at any moment, sees the old bytes or the new."""
-        with _plainly(path):
+        with plainly(path):
             if not self.local:
                 path.write_bytes(data)  # An object store shows an object when its one put is complete.
                 return
@@ -82,6 +94,71 @@ class Store:
                 scratch.unlink(missing_ok=True)
             _sync_folder(folder)
 
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Keeps other processes of this machine from changing what `update` changes; a dead one's lock is freed."""
+        if not self.local:
+            yield
+            return
+        with plainly(self.root):
+            Path(self.root.path).mkdir(parents=True, exist_ok=True)
+            self._lock.acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def update(self, path: UPath, change: Callable[[bytes | None], bytes]) -> None:
+        """Replaces a file by what `change` makes of its bytes (none if it is not there), losing no other update.
+
+        On a disk a lock serialises updates. On an object store the put is conditional on what was read, by its ETag,
+        and starts over when somebody else was first.
+        """
+        if self.local:
+            with self.exclusive():
+                self.write(path, change(self.read(path)))
+            return
+        for _ in range(100):
+            with plainly(path):
+                try:
+                    condition = {"IfMatch": path.fs.info(path.path)["ETag"]}
+                except FileNotFoundError:
+                    condition = {"IfNoneMatch": "*"}
+                data = change(None if "IfNoneMatch" in condition else path.fs.cat_file(path.path))
+                try:
+                    path.fs.pipe_file(path.path, data, **condition)
+                except OSError as error:
+                    code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+                    if code not in ("PreconditionFailed", "ConditionalRequestConflict"):
+                        raise
+                else:
+                    return
+        raise UserError(f"{path} is being changed by too many others at once; try again.")
+
+    def read(self, path: UPath) -> bytes | None:
+        """The bytes of a file, or none if there is no file."""
+        with plainly(path):
+            try:
+                return cast(bytes, path.fs.cat_file(path.path))  # One request, so never parts of two objects.
+            except FileNotFoundError:
+                return None
+
+    def names(self, *parts: str) -> list[str]:
+        """Names of what is directly in a folder of the store, sorted; none where there is no such folder."""
+        folder = self.root.joinpath(*parts)
+        with plainly(folder):
+            try:
+                return sorted(item.name for item in folder.iterdir())
+            except (FileNotFoundError, NotADirectoryError):  # The latter is what a prefix without objects is.
+                return []
+
+    def remove(self, folder: UPath) -> None:
+        """Removes a folder or file; of a folder the manifest first, so that nobody reads what is going away."""
+        with plainly(folder):
+            if (folder / MANIFEST).exists():
+                (folder / MANIFEST).unlink()
+            folder.fs.rm(folder.path, recursive=True)
+
     def check_writable(self) -> None:
         """Finds out before any work whether the work could be kept.
 
@@ -90,7 +167,7 @@ class Store:
         """
         probe = self.root / f".probe-{secrets.token_hex(3)}"
         self.write(probe, b"")
-        with _plainly(probe):
+        with plainly(probe):
             probe.unlink()
 
     # Datasets, kept by digest
@@ -101,6 +178,10 @@ class Store:
 
     # Models, one folder a version
 
+    def model(self, version: str) -> UPath:
+        """The folder of a version."""
+        return self.root / "models" / version
+
     def start_version(self) -> tuple[str, Path]:
         """A new version's name (its UTC start time and six hex digits) and the local folder to build it in.
 
@@ -110,16 +191,13 @@ class Store:
         if not self.local:
             return version, Path(tempfile.mkdtemp(prefix=f"{version}-"))
         folder = self.model(version)
-        with _plainly(folder):
+        with plainly(folder):
             folder.mkdir(parents=True)
         return version, Path(folder.path)
 
-    def model(self, version: str) -> UPath:
-        """The folder of a version."""
-        return self.root / "models" / version
-
     def publish(self, version: str, folder: Path) -> UPath:
         """Completes a version built in `folder`: every file durable first, then the manifest. Returns its place."""
+        place = self.model(version)
         files: dict[str, dict[str, Any]] = {}
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
             name = path.relative_to(folder).as_posix()
@@ -129,29 +207,49 @@ class Store:
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
             else:
-                self.write(self.model(version) / name, data)
-        place = self.model(version)
+                self.write(place / name, data)
         self.write(place / MANIFEST, to_json({"version": version, "files": files}))
+        if not self.local:
+            shutil.rmtree(folder)
         return place
-
-    def neuron(self, version: str) -> Neuron:
-        """The model of a complete version, as plain numbers.
-
-        Raises:
-            UserError: there is no such version, or it is not complete.
-        """
-        folder = self.model(version)
-        if not (folder / MANIFEST).exists():
-            known = ", ".join(self.versions()[-5:]) or "none yet; make one by: linear-neuron retrain"
-            raise UserError(f"{self.root} has no complete version {version!r}; the newest are: {known}.")
-        return Neuron.model_validate_json((folder / "model.json").read_bytes())
 
     def versions(self) -> list[str]:
         """Every complete version, oldest first."""
-        models = self.root / "models"
-        if not models.exists():
-            return []
-        return sorted(folder.name for folder in models.iterdir() if (folder / MANIFEST).exists())
+        with plainly(self.root):
+            return [name for name in self.names("models") if (self.model(name) / MANIFEST).exists()]
+
+    def manifest(self, version: str) -> dict[str, Any]:
+        """The manifest of a complete version: its `files`, each with `sha256` and `bytes`.
+
+        Raises:
+            UserError: there is no such version, it is not complete, or its manifest is damaged.
+        """
+        path = self.model(version) / MANIFEST
+        data = self.read(path) if version else None
+        if data is None:
+            known = ", ".join(self.versions()[-5:]) or "none yet; make one by: linear-neuron retrain"
+            raise UserError(f"{self.root} has no complete version {version!r}; the newest are: {known}.")
+        try:
+            manifest = json.loads(data)
+            return {"version": manifest["version"], "files": dict(manifest["files"])}
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{path} is damaged, so version {version} can't be trusted; restore that file from a copy, "
+                f"or make the version again: linear-neuron reproduce {version}."
+            ) from error
+
+    def neuron(self, version: str) -> Neuron:
+        """The model of a complete version, as plain numbers; its bytes are those of the manifest.
+
+        Raises:
+            UserError: there is no such version, it is not complete, or it is damaged.
+        """
+        expected = self.manifest(version)["files"].get("model.json", {}).get("sha256")
+        path = self.model(version) / "model.json"
+        data = self.read(path)
+        if data is None or digest(data) != expected:
+            raise UserError(f"{path} is not what its manifest says; see: linear-neuron verify.")
+        return Neuron.model_validate_json(data)
 
 
 def _sync_folder(folder: Path) -> None:

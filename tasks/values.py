@@ -1,6 +1,7 @@
 """The small typed values that the tasks hand to each other."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,3 +63,24 @@ class Evaluation:
     closed_form: Line  # ordinary least squares on the train rows
     intervals: dict[str, float | None]  # percent -> half width of the prediction interval, in target units
     coverage: float | None  # share of the test rows within the 90% interval
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A version that is being made, or, where nothing has changed, the one that is there already."""
+
+    version: str
+    place: str  # the folder or URL of the version
+    folder: Path  # the local folder that it is built in
+    fingerprint: str  # digest of all that decides the outcome
+    unchanged: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a challenger should serve, and why."""
+
+    promote: bool
+    reason: str
+    figures: dict[str, float | None]
+    champion: str | None  # whom it was compared with

@@ -1,10 +1,12 @@
 """What the tests share: one real Prefect server, and one version trained by the real flow."""
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,12 +19,15 @@ for _name in ("PREFECT_API_URL", "PREFECT_PROFILE", "LINEAR_NEURON_STORE"):
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 
+from moto.server import ThreadedMotoServer
 from prefect.settings import PREFECT_API_URL
 from prefect.testing.utilities import prefect_test_harness
+from upath import UPath
 
 from flows.retrain import retrain
-from tasks.parameters import Dataset
-from tasks.store import Store
+from tasks.model import Histogram, Neuron
+from tasks.parameters import Dataset, Training
+from tasks.store import Store, to_json
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -49,6 +54,52 @@ def trained_store(server: str, tmp_path_factory: pytest.TempPathFactory) -> Stor
         patch.setenv("LINEAR_NEURON_STORE", str(root))
         retrain(Dataset(source="package"))  # The network may be slow to say no.
     return Store(str(root))
+
+
+def make_version(store: Store, version: str, **changes: object) -> Neuron:
+    """Publishes a version with made-up numbers, for tests of what happens to versions and not in them."""
+    scores = {"mse": 50.0}
+    neuron = Neuron(
+        version=version,
+        features=["RM"],
+        target="MEDV",
+        weights=[3.0],
+        bias=1.0,
+        ranges={"RM": (3.5, 8.7)},
+        intervals={str(percent): 10.0 for percent in range(50, 100)},
+        coverage=0.9,
+        targets=Histogram(edges=[0, 25, 50], counts=[3, 1]),
+        dataset={"name": "made up", "sha256": "0" * 64, "source": "package", "remarks": []},
+        training=Training().model_dump(),
+        metrics={"test": {"rows": 102, "neuron": scores, "mean": scores, "least_squares": scores}},
+        lineage={"packages": {}},
+        fingerprint=version,
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+    ).model_copy(update=changes)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / version
+        folder.mkdir()
+        (folder / "model.json").write_bytes(to_json(neuron.model_dump(mode="json")))
+        if store.local:
+            shutil.copytree(folder, store.model(version).path)
+            folder = Path(store.model(version).path)
+        store.publish(version, folder)
+    return neuron
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The URL of a bucket on a real S3-speaking server on loopback."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**keys, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
+            patch.setenv(name, value)
+        UPath("s3://bucket").mkdir()
+        yield "s3://bucket"
+    server.stop()
 
 
 @pytest.fixture

@@ -1,5 +1,7 @@
 """The command line as people run it: a process of its own."""
 
+import json
+import os
 import subprocess
 import sys
 import tomllib
@@ -9,7 +11,7 @@ import pytest
 
 from deployments.cli import SETTINGS
 from tasks.store import Store
-from tests.conftest import Run
+from tests.conftest import Run, make_version
 
 
 def test_retrain_prints_a_summary_and_the_versions_folder_as_the_last_line(run_cli: Run, store: Store) -> None:
@@ -75,3 +77,48 @@ def test_analytics_are_off_in_the_projects_own_settings_and_in_the_command() -> 
     settings = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["tool"]["prefect"]
     assert settings["server"]["analytics_enabled"] is False
     assert SETTINGS["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+
+
+def test_an_unchanged_retrain_points_to_the_version_without_importing_tensorflow(
+    store: Store, server: str, run_cli: Run
+) -> None:
+    arguments = ["retrain", "--training.epochs", "2", "--dataset.source", "package"]
+    assert run_cli(*arguments).returncode == 0
+    code = "import atexit, sys; atexit.register(lambda: print('tensorflow' in sys.modules)); "
+    again = subprocess.run(
+        [sys.executable, "-c", code + "from deployments.cli import main; main()", *arguments],
+        env=os.environ | {"PREFECT_API_URL": server},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (version,) = store.versions()
+    assert again.stdout.splitlines()[-2:] == [str(store.model(version)), "False"]
+    assert f"Nothing has changed since {version}" in again.stderr
+
+
+def test_versions_are_listed_promoted_rolled_back_verified_and_cleaned(run_cli: Run, store: Store) -> None:
+    for version in ("a", "b", "c"):
+        make_version(store, version)
+    assert "a is the champion" in run_cli("promote", "a", "--reason", "first").stdout
+    assert "before it a: better" in run_cli("promote", "b", "--reason", "better").stdout
+    assert [row["status"] for row in json.loads(run_cli("models", "--json").stdout)] == ["previous", "champion", ""]
+    assert run_cli("models").stdout.splitlines()[2].split()[-3] == "champion"
+    assert "a is the champion" in run_cli("rollback", "--reason", "slow").stdout
+    refused = run_cli("rollback")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr.splitlines()[-1].startswith("linear-neuron: There is no champion before")
+    strict = ("--retention.newest", "1", "--retention.days", "0")
+    assert run_cli("clean", *strict, "--dry-run").stdout == "would remove model b\n"
+    assert run_cli("clean", *strict).stdout == "removed model b\n"
+    assert run_cli("verify").stdout == "Every file is as its manifest says.\n"
+    (store.model("a") / "model.json").unlink()
+    damaged = run_cli("verify")
+    assert (damaged.returncode, damaged.stdout) == (1, f"{store.model('a') / 'model.json'} is missing.\n")
+
+
+def test_reproduce_exits_with_0_when_the_weights_agree(run_cli: Run, store: Store, trained_store: Store) -> None:
+    (version,) = trained_store.versions()
+    done = run_cli("reproduce", version, "--store", str(trained_store.root))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{version} came out again to the bit: MEDV = 3.3428 * RM + 1.2761.\n"

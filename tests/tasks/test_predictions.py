@@ -9,7 +9,7 @@ import pytest
 from tasks.model import Line
 from tasks.parameters import Table
 from tasks.predictions import predict_table, predict_test, table_values, write_predictions
-from tasks.values import Rows, Split, Trained
+from tasks.values import Draft, Rows, Split, Trained
 
 
 def rows(x: list[list[float]], y: list[float]) -> Rows:
@@ -43,7 +43,7 @@ def test_table_of_another_feature_spans_its_training_rows_and_holds_the_others_a
 
 def test_files_read_back_as_the_same_float32(tmp_path: Path) -> None:
     split = a_split("RM")
-    table = write_predictions.fn(split, NEURON, Table(), tmp_path)
+    table = write_predictions.fn(split, NEURON, Table(), Draft("v", "", tmp_path, ""))
     back = pd.read_csv(tmp_path / "predictions_table.csv", dtype=np.float32)
     assert np.array_equal(back["predicted"], predict_table(split, NEURON, Table())["predicted"])
     assert table[0] == {"RM": 3.0, "predicted": pytest.approx(1.0)}

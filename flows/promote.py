@@ -1,0 +1,32 @@
+"""Promote and roll back: which version serves, changed by one click."""
+
+from prefect import flow
+
+from tasks.promotion import promote_version, roll_back_champion
+
+
+@flow(name="promote", flow_run_name="promote {version}")
+def promote(version: str, reason: str = "by hand") -> str:
+    """Makes a version the champion, which serves from then on.
+
+    Args:
+        version: Name of a complete version, such as 20261123T060000Z-1a2b3c.
+        reason: Why, for those who read promotions.jsonl later.
+
+    Returns:
+        One sentence: who is champion, since when, and who was before.
+    """
+    return promote_version(version, reason)
+
+
+@flow(name="rollback", flow_run_name="rollback")
+def rollback(reason: str = "by hand") -> str:
+    """Makes the champion before the champion again. One step: a second rollback in a row is refused.
+
+    Args:
+        reason: Why, for those who read promotions.jsonl later.
+
+    Returns:
+        One sentence: who is champion, since when.
+    """
+    return roll_back_champion(reason)

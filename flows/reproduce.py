@@ -1,0 +1,25 @@
+"""Reproduce: a version made again from its lineage, and compared to the bit."""
+
+from prefect import flow
+
+from tasks.features import extract_features
+from tasks.neuron import train
+from tasks.parameters import Dataset, Training
+from tasks.split import split
+from tasks.versions import compare_bits, recall
+
+
+@flow(name="reproduce", flow_run_name="reproduce {version}")
+def reproduce(version: str) -> tuple[bool, str]:
+    """Trains a version again from its dataset and recipe; the store stays as it is.
+
+    Args:
+        version: Name of a complete version, such as 20261123T060000Z-1a2b3c.
+
+    Returns:
+        Whether the weights agree to the bit, and a sentence for people.
+    """
+    neuron, data, draft = recall(version)
+    dataset, training = Dataset(features=neuron.features, target=neuron.target), Training(**neuron.training)
+    rows = extract_features(split(data, dataset, training.validation_split), dataset)
+    return compare_bits(neuron, train(rows, training, draft), draft)

@@ -25,7 +25,7 @@ def list_models(store: Store) -> list[dict[str, Any]]:
         rows.append(
             {
                 "version": version,
-                "created_at": neuron.created_at,
+                "created_at": neuron.created_at.isoformat(timespec="seconds"),
                 "features": neuron.features,
                 "test_mse": test["neuron"]["mse"],
                 "floor_mse": test["least_squares"]["mse"],
@@ -42,7 +42,7 @@ def render_models(rows: list[dict[str, Any]]) -> str:
     for head in ("version", "age", "features", "test MSE", "against the floor", "status", "size"):
         table.add_column(head, justify="right" if head in ("test MSE", "size") else "left", no_wrap=True)
     for row in rows:
-        age = datetime.now(UTC) - row["created_at"]
+        age = datetime.now(UTC) - datetime.fromisoformat(row["created_at"])
         table.add_row(
             row["version"],
             f"{age.days} d" if age.days else f"{age.seconds // 3600} h {age.seconds // 60 % 60} min",

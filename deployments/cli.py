@@ -43,10 +43,16 @@ def retrain(
         force: Train even if nothing has changed since an existing version.
     """
     os.environ["LINEAR_NEURON_STORE"] = store
+    from tasks import boston
+    from tasks.fingerprint import find_version, fingerprint
+    from tasks.store import Store
+    from tasks.trainer import warm_up
+
+    if force or not find_version(Store(), fingerprint(boston.SHA256, dataset, training, table)):
+        warm_up()  # Keras is imported on another core while Prefect is on this one.
     from flows.retrain import retrain as flow
     from tasks.champion import describe_standing
     from tasks.report import summarize
-    from tasks.store import Store
 
     place = flow(dataset, training, table, promotion, retention, force)
     version = place.rpartition("/")[2]

@@ -3,9 +3,9 @@
 from prefect import flow
 
 from tasks.features import extract_features
-from tasks.neuron import train
 from tasks.parameters import Dataset, Training
 from tasks.split import split
+from tasks.training import train
 from tasks.versions import compare_bits, recall
 
 

@@ -9,12 +9,11 @@ from tasks.download import download
 from tasks.features import extract_features
 from tasks.metrics import evaluate
 from tasks.parameters import Dataset, Promotion, Retention, Table, Training
-from tasks.plots import draw
-from tasks.predictions import write_predictions
 from tasks.promotion import compare, settle
 from tasks.report import report
 from tasks.retention import clean
 from tasks.split import split
+from tasks.training import train, warm_up
 from tasks.versions import begin, describe, publish
 
 
@@ -55,7 +54,10 @@ def retrain(
         # Prefect takes a returned state for the run's own, and its data for the result.
         return Completed(name="Unchanged", message=told, data=draft.place)  # type: ignore[return-value]
 
-    from tasks.neuron import train  # Only what trains pays for the import of Keras.
+    warm_up()
+    # Only what trains pays for the import of pandas and matplotlib.
+    from tasks.plots import draw
+    from tasks.predictions import write_predictions
 
     rows = extract_features(everything, dataset)
     trained = train(rows, training, draft)

@@ -2,17 +2,15 @@
 
 import math
 import os
+import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, cast
-from uuid import UUID
+from typing import Any
 
 import numpy as np
-from prefect import get_run_logger
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Other kernels round differently, and announce themselves.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -22,8 +20,7 @@ import tensorflow as tf
 from tasks.errors import UserError
 from tasks.model import Line
 from tasks.parameters import Training
-from tasks.steps import step
-from tasks.values import Draft, Floats, Rows, Split, Trained
+from tasks.values import Floats, Rows, Trained
 
 OnEpoch = Callable[[int, float, float | None], None]  # epoch from 1, loss, val_loss
 
@@ -183,31 +180,18 @@ def check_parity(path: Path, line: Line, x: Floats) -> None:
         raise RuntimeError(f"{path.name} and its plain numbers disagree by up to {np.abs(theirs - ours).max()}")
 
 
-@step("Train the neuron")
-def train(split: Split, training: Training, draft: Draft) -> Trained:
-    """Trains with a progress bar in the terminal and a progress artifact in the UI, and saves `model.keras`."""
-    logger = get_run_logger()
-    artifact = cast(UUID, create_progress_artifact(0.0, description=f"Training, {training.epochs} epochs"))
-    terminal = Console(stderr=True)  # Standard output is for the result.
-    columns = (TextColumn("Training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
-    bar = Progress(*columns, TimeRemainingColumn(), console=terminal, disable=not terminal.is_terminal)
-    with bar:
-        line = bar.add_task("", total=training.epochs, loss="")
-        shown = time.monotonic()
+def serve(descriptor: int) -> None:
+    """The process behind `tasks.training`: takes one job from the connection, answers each epoch and then the result.
 
-        def on_epoch(epoch: int, loss: float, val_loss: float | None) -> None:
-            nonlocal shown
-            text = f"loss {loss:.4f}" + ("" if val_loss is None else f", val_loss {val_loss:.4f}")
-            bar.update(line, completed=epoch, loss=text)
-            if epoch % 10 == 0 or epoch in (1, training.epochs):
-                logger.info("Epoch %d of %d: %s", epoch, training.epochs, text)
-            if time.monotonic() - shown > 1:  # An update is a request; more than one a second shows nobody more.
-                shown = time.monotonic()
-                update_progress_artifact(artifact, 100 * epoch / training.epochs)
-
-        model, trained = train_neuron(split.train, split.validation, training, on_epoch)
-    update_progress_artifact(artifact, 100.0)
-    path = draft.folder / "model.keras"
-    model.save(path)
-    check_parity(path, trained.line, split.test.x)
-    return trained
+    Without a job, or when whoever asked has died, it just ends.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asked; then the connection closes.
+    with Connection(descriptor) as link, suppress(EOFError, BrokenPipeError):
+        split, training, path = link.recv()
+        try:
+            model, trained = train_neuron(split.train, split.validation, training, lambda *told: link.send(told))
+            model.save(path)
+            check_parity(path, trained.line, split.test.x)
+            link.send(trained)
+        except (UserError, RuntimeError, ValueError) as error:
+            link.send(error)

@@ -1,67 +1,22 @@
 """A version of the model: begun as a folder, described in `model.json`, completed by its manifest."""
 
 import logging
-import platform
 import shutil
-import subprocess
 import tempfile
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from prefect import get_run_logger, runtime
 
 from tasks import boston
 from tasks.errors import UserError
+from tasks.fingerprint import describe_code, find_version, fingerprint
 from tasks.model import Histogram, Neuron
 from tasks.parameters import Dataset, Table, Training
 from tasks.steps import step
 from tasks.store import Store, digest, to_json
 from tasks.values import Download, Draft, Evaluation, Split, Trained
-
-HERE = Path(__file__).parent
-PACKAGES = ("linear-neuron", "tensorflow", "tensorflow-cpu", "keras", "numpy", "pandas", "prefect")
-
-
-def describe_code() -> dict[str, Any]:
-    """The commit of the checkout, a digest of the code in `tasks/`, and the versions of what is beneath it."""
-    git = subprocess.run(
-        ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True
-    )
-    packages = {item.name: item.version for name in PACKAGES for item in metadata.distributions(name=name)}
-    return {
-        "commit": git.stdout.strip() or None,
-        "code": digest(b"".join(path.read_bytes() for path in sorted(HERE.glob("*.py"))))[:12],
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-        "packages": packages,
-    }
-
-
-def fingerprint(download: Download, dataset: Dataset, training: Training, table: Table) -> str:
-    """A digest of all that decides the outcome: data, recipe, our code and the packages beneath it."""
-    code = describe_code()
-    return digest(
-        to_json(
-            {
-                "data": download.sha256,
-                "dataset": dataset.model_dump(exclude={"source"}),
-                "training": training.model_dump(exclude={"time_limit"}),
-                "table": table.model_dump(),
-                "code": [code["code"], code["python"], code["platform"], code["packages"]],
-            }
-        )
-    )
-
-
-def find_version(store: Store, wanted: str) -> str | None:
-    """The newest complete version with this fingerprint."""
-    for version in reversed(store.versions()):
-        if store.neuron(version).fingerprint == wanted:
-            return version
-    return None
 
 
 @step("Begin a version")
@@ -72,7 +27,7 @@ def begin(download: Download, dataset: Dataset, training: Training, table: Table
         UserError: the store can't be written.
     """
     store = Store()
-    wanted = fingerprint(download, dataset, training, table)
+    wanted = fingerprint(download.sha256, dataset, training, table)
     known = None if force else find_version(store, wanted)
     if known:
         return Draft(known, str(store.model(known)), Path(), wanted, unchanged=True)

@@ -69,7 +69,7 @@ def test_a_store_that_can_not_be_written_is_one_sentence_and_status_2(run_cli: R
     (tmp_path / "file").write_text("in the way")
     done = run_cli("retrain", "--dataset.source", "package", "--store", str(tmp_path / "file" / "store"))
     assert done.returncode == 2
-    assert "The store can't be written at" in done.stderr.splitlines()[-1]
+    assert "The store refuses" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
 
 

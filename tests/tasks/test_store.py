@@ -18,7 +18,7 @@ def test_a_failed_write_leaves_the_old_bytes_and_no_litter(store: Store, monkeyp
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(UserError, match=r"can't be written at .*champion.json: No space left on device"):
+    with pytest.raises(UserError, match=r"refuses .*champion.json: No space left on device"):
         store.write(path, b"new")
     assert path.read_bytes() == b"old"
     assert [item.name for item in store.root.iterdir()] == ["champion.json"]
@@ -26,7 +26,7 @@ def test_a_failed_write_leaves_the_old_bytes_and_no_litter(store: Store, monkeyp
 
 def test_a_store_that_can_not_be_written_is_refused_before_any_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"can't be written.*--store or LINEAR_NEURON_STORE"):
+    with pytest.raises(UserError, match=r"refuses .*--store or LINEAR_NEURON_STORE"):
         Store(str(tmp_path / "file" / "store")).check_writable()
 
 

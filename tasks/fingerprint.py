@@ -1,0 +1,52 @@
+"""What decides how a version comes out, so that nothing is trained twice. Free of Prefect, to be asked before it."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tasks.parameters import Dataset, Table, Training
+from tasks.store import Store, digest, to_json
+
+HERE = Path(__file__).parent
+PACKAGES = ("linear-neuron", "tensorflow", "tensorflow-cpu", "keras", "numpy", "pandas", "prefect")
+
+
+def describe_code() -> dict[str, Any]:
+    """The commit of the checkout, a digest of the code in `tasks/`, and the versions of what is beneath it."""
+    git = subprocess.run(
+        ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True
+    )
+    packages = {item.name: item.version for name in PACKAGES for item in metadata.distributions(name=name)}
+    return {
+        "commit": git.stdout.strip() or None,
+        "code": digest(b"".join(path.read_bytes() for path in sorted(HERE.glob("*.py"))))[:12],
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": packages,
+    }
+
+
+def fingerprint(sha256: str, dataset: Dataset, training: Training, table: Table) -> str:
+    """A digest of all that decides the outcome: data, recipe, our code and the packages beneath it."""
+    code = describe_code()
+    return digest(
+        to_json(
+            {
+                "data": sha256,
+                "dataset": dataset.model_dump(exclude={"source"}),
+                "training": training.model_dump(exclude={"time_limit"}),
+                "table": table.model_dump(),
+                "code": [code["code"], code["python"], code["platform"], code["packages"]],
+            }
+        )
+    )
+
+
+def find_version(store: Store, wanted: str) -> str | None:
+    """The newest complete version with this fingerprint."""
+    for version in reversed(store.versions()):
+        if store.neuron(version).fingerprint == wanted:
+            return version
+    return None

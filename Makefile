@@ -1,5 +1,6 @@
 # make run    train the neuron once            make lint   style, types, the rooms' rules
-# make test   run the tests                    make lock   write requirements.lock anew
+# make test   run the tests                    make bench  time the job beside its peers
+# make lock   write requirements.lock anew
 
 PYTHON ?= python3
 bin := .venv/bin
@@ -22,6 +23,10 @@ lint: .venv/done
 	$(bin)/mypy
 	$(bin)/lint-imports
 
+bench: .venv/done
+	$(bin)/python -m tests.benchmarks.retraining
+	$(bin)/python -m tests.benchmarks.training
+
 lock: .venv/done
 	$(uv) pip compile --universal --generate-hashes --all-extras --python-version 3.11 --no-header \
 		pyproject.toml --output-file requirements.lock
@@ -35,4 +40,4 @@ lock: .venv/done
 	$(uv) pip install --python $(bin)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-.PHONY: run test lint lock
+.PHONY: run test lint bench lock

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter
@@ -35,13 +36,16 @@ def retrain(
     promotion: Promotion = Promotion(),
     retention: Retention = Retention(),
     force: bool = False,
+    profile: bool = False,
     store: StoreFlag = "store",
 ) -> None:
     """Train a new version of the model, and print the folder it is published in as the last line.
 
     Args:
         force: Train even if nothing has changed since an existing version.
+        profile: Say where the time went.
     """
+    began = time.time()
     os.environ["LINEAR_NEURON_STORE"] = store
     from tasks import boston
     from tasks.fingerprint import find_version, fingerprint
@@ -54,7 +58,12 @@ def retrain(
     from tasks.champion import describe_standing
     from tasks.report import summarize
 
-    place = flow(dataset, training, table, promotion, retention, force)
+    state = flow(dataset, training, table, promotion, retention, force, return_state=True)
+    place = state.result()
+    if profile and state.state_details.flow_run_id:
+        from deployments.profile import describe_phases
+
+        sys.stdout.write(describe_phases(state.state_details.flow_run_id, began))
     version = place.rpartition("/")[2]
     sys.stdout.write(summarize(place, Store().neuron(version), describe_standing(Store(), version)))
 

@@ -1,0 +1,82 @@
+"""Training alone against a plain `model.fit`, at four sizes: `python -m tests.benchmarks.training [rounds]`.
+
+Each run is a process of its own; the seconds are those of the training, tracing included and imports left out.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from importlib import resources
+
+import numpy as np
+
+from tasks import boston
+from tasks.parameters import Training
+from tasks.values import Rows
+from tests.benchmarks.measure import HEAD, Series
+
+SIZES = {404: (16, 101), 10_000: (1024, 20), 100_000: (1024, 20), 1_000_000: (1024, 20)}  # rows -> batch, epochs
+
+
+def make_rows(count: int) -> Rows:
+    """The training rows of Boston for 404, made-up ones otherwise."""
+    if count == 404:
+        with np.load(str(resources.files("tasks") / "data" / boston.FILE)) as arrays:
+            return Rows(arrays["x"][:404, [5]], arrays["y"][:404], np.arange(404))
+    dice = np.random.default_rng(0)
+    x = dice.normal(6, 1, (count, 1))
+    return Rows(x, 9 * x[:, 0] - 34 + dice.normal(0, 6, count), np.arange(count))
+
+
+def train_once(way: str, count: int) -> None:
+    """Trains in this process and prints the seconds, and the peak MB before and after."""
+    import resource
+
+    from tasks.neuron import build_neuron, train_neuron
+
+    batch, epochs = SIZES[count]
+    training, rows = Training(epochs=epochs, batch_size=batch), make_rows(count)
+    fitted = count - int(count * 0.3)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    start = time.perf_counter()
+    if way == "ours":
+        train, validation = (
+            Rows(rows.x[part], rows.y[part], rows.number[part]) for part in (slice(fitted), slice(fitted, None))
+        )
+        train_neuron(train, validation, training)
+    else:
+        model = build_neuron(1, training)
+        model.fit(rows.x, rows.y, batch_size=batch, epochs=epochs, validation_split=0.3, verbose=0)
+    seconds = time.perf_counter() - start
+    sys.stdout.write(f"{seconds} {before} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}\n")
+
+
+def main(rounds: int) -> None:
+    """Prints a table, the two ways in turn at each size."""
+    sys.stdout.write(f"{HEAD}\n")
+    for count, (batch, epochs) in SIZES.items():
+        found = {"model.fit": Series(), "ours": Series()}
+        grown = 0.0
+        for number in range(rounds + 1):  # the first is the warm-up
+            for way, series in found.items():
+                code = f"from tests.benchmarks.training import train_once; train_once({way!r}, {count})"
+                clean = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+                done = subprocess.run(
+                    [sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True
+                )
+                seconds, before, after = map(float, done.stdout.split()[-3:])
+                if number:
+                    series.seconds.append(seconds)
+                    series.peak = max(series.peak, after)
+                    grown = after - before if way == "ours" else grown
+        base = found["model.fit"].median
+        for way, series in found.items():
+            speed = count * 0.7 * epochs / series.median
+            name = f"{way}, {count:,} rows, batch {batch}, {epochs} epochs: {speed:,.0f} rows/s"
+            sys.stdout.write(series.row(name, base) + "\n")
+        sys.stdout.write(f"  (ours grew by {grown:.0f} MB over rows of {count * 16 / 1e6:.1f} MB)\n")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 3)

@@ -6,7 +6,6 @@ apart; training and test also differ by marker, lines by dash.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ STYLE: dict[Any, Any] = {
     "grid.color": "#E6E6E6",
     "legend.frameon": False,
     "lines.linewidth": 2.2,
+    "text.parse_math": False,  # A dollar is a dollar.
 }
 POINTS: dict[str, Any] = {"s": 26, "alpha": 0.55, "linewidths": 0}
 PLOTS = ("feature", "loss", "fit_train", "fit_test", "residuals")
@@ -52,13 +52,14 @@ TITLES = {
 def _figure(path: Path, title: str) -> Iterator[Axes]:
     """A figure in the common style, saved as a PNG of about 15 KB."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.add_subplot(title=title)
-        yield axes
-        figure.savefig(picture := BytesIO())
+        figure = Figure(figsize=(8, 4.5), dpi=100)
+        figure.subplots_adjust(left=0.1, right=0.98, top=0.92, bottom=0.14)  # A layout engine would draw all twice.
+        canvas = FigureCanvasAgg(figure)
+        yield figure.add_subplot(title=title)
+        canvas.draw()  # type: ignore[no-untyped-call]
+        picture = Image.fromarray(np.asarray(canvas.buffer_rgba()))  # type: ignore[no-untyped-call]
         # A palette makes the picture a third of the size; the artifacts of a run must stay small.
-        Image.open(picture).convert("P", palette=Image.Palette.ADAPTIVE, colors=48).save(path, optimize=True)
+        picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=48).save(path, optimize=True)
 
 
 def draw_plots(split: Split, trained: Trained, closed_form: Line, folder: Path) -> None:
@@ -106,13 +107,14 @@ def _draw_loss(axes: Axes, split: Split, trained: Trained, closed_form: Line) ->
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
-    axes.set(xlabel="Epoch", ylabel=f"Mean squared error [{_unit(split.target)}²]")
+    axes.set(xlabel="Epoch", ylabel=_with_unit("Mean squared error", split.target, "²"))
     axes.legend()
 
 
-def _unit(name: str) -> str:
-    """The unit in a column's description."""
-    return boston.COLUMNS[name].partition("[")[2].rstrip("]") or "1"
+def _with_unit(text: str, name: str, power: str = "") -> str:
+    """The text with the unit of a column, where it has one."""
+    unit = boston.COLUMNS[name].partition("[")[2].rstrip("]")
+    return f"{text} [{unit}{power}]" if unit else text
 
 
 def _draw_fit(axes: Axes, split: Split, neuron: Line, closed_form: Line, part: str) -> None:
@@ -148,7 +150,7 @@ def _draw_residuals(axes: Axes, split: Split, neuron: Line) -> None:
     axes.scatter(predicted, split.test.y - predicted, marker="^", color=ORANGE, label="test rows", **POINTS)
     axes.axhline(0, color=INK, linewidth=1.2)
     axes.set(
-        xlabel=f"Predicted {boston.COLUMNS[split.target]}", ylabel=f"Actual less predicted [{_unit(split.target)}]"
+        xlabel=f"Predicted {boston.COLUMNS[split.target]}", ylabel=_with_unit("Actual less predicted", split.target)
     )
     axes.legend()
 

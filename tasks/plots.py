@@ -105,6 +105,7 @@ def _draw_loss(axes: Axes, split: Split, trained: Trained, closed_form: Line) ->
     losses = [*trained.loss, *trained.val_loss]
     if max(losses) > 100 * max(floor, 1e-9):
         axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
     else:
         axes.set_ylim(bottom=0)
     axes.set(xlabel="Epoch", ylabel=_with_unit("Mean squared error", split.target, "²"))

@@ -53,7 +53,7 @@ def _figure(path: Path, title: str) -> Iterator[Axes]:
     """A figure in the common style, saved as a PNG of about 15 KB."""
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 4.5), dpi=100)
-        figure.subplots_adjust(left=0.1, right=0.98, top=0.92, bottom=0.14)  # A layout engine would draw all twice.
+        figure.subplots_adjust(left=0.125, right=0.98, top=0.92, bottom=0.14)  # A layout engine would draw all twice.
         canvas = FigureCanvasAgg(figure)
         yield figure.add_subplot(title=title)
         canvas.draw()  # type: ignore[no-untyped-call]

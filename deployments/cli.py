@@ -1,5 +1,6 @@
 """The command line: the flows' own parameter models, unfolded into flags."""
 
+import importlib
 import os
 import sys
 import time
@@ -8,13 +9,13 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
+from deployments.server import begin_server
 from tasks.errors import UserError
 from tasks.parameters import Dataset, Promotion, Retention, Table, Training
 
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # no telemetry from the server, which also locks SQLite at start-up
     "DO_NOT_TRACK": "1",  # nor from the client
-    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",  # an empty home on a busy machine takes more than 20
 }
 StoreFlag = Annotated[
     str, Parameter(env_var="LINEAR_NEURON_STORE", help="Folder or URL (s3://bucket/prefix) of the model store.")
@@ -52,12 +53,16 @@ def retrain(
     from tasks.store import Store
     from tasks.trainer import warm_up
 
+    wait_for_server = begin_server()
     if force or not find_version(Store(), fingerprint(boston.SHA256, dataset, training, table)):
-        warm_up()  # Keras is imported on another core while Prefect is on this one.
+        warm_up()  # Another process imports Keras, and this one what else will be needed, while the server starts.
+        importlib.import_module("tasks.plots")
+        importlib.import_module("tasks.predictions")
     from flows.retrain import retrain as flow
     from tasks.champion import describe_standing
     from tasks.report import summarize
 
+    wait_for_server()
     state = flow(dataset, training, table, promotion, retention, force, return_state=True)
     place = state.result()
     if profile and state.state_details.flow_run_id:
@@ -91,8 +96,10 @@ def promote(version: str, *, reason: str = "by hand", store: StoreFlag = "store"
         reason: Why, for those who read promotions.jsonl later.
     """
     os.environ["LINEAR_NEURON_STORE"] = store
+    wait_for_server = begin_server()
     from flows.promote import promote as flow
 
+    wait_for_server()
     sys.stdout.write(flow(version, reason) + "\n")
 
 
@@ -104,8 +111,10 @@ def rollback(*, reason: str = "by hand", store: StoreFlag = "store") -> None:
         reason: Why, for those who read promotions.jsonl later.
     """
     os.environ["LINEAR_NEURON_STORE"] = store
+    wait_for_server = begin_server()
     from flows.promote import rollback as flow
 
+    wait_for_server()
     sys.stdout.write(flow(reason) + "\n")
 
 
@@ -117,8 +126,10 @@ def reproduce(version: str, *, store: StoreFlag = "store") -> int:
         version: Its name, as `linear-neuron models` prints it.
     """
     os.environ["LINEAR_NEURON_STORE"] = store
+    wait_for_server = begin_server()
     from flows.reproduce import reproduce as flow
 
+    wait_for_server()
     agrees, told = flow(version)
     sys.stdout.write(told + "\n")
     return 0 if agrees else 1

@@ -1,5 +1,6 @@
 """A process that trains: it imports Keras while this one still waits for Prefect, and frees it when it is done."""
 
+import atexit
 import subprocess
 import sys
 from collections.abc import Callable
@@ -21,9 +22,10 @@ class Trainer:
         code = f"from tasks.neuron import serve; serve({theirs.fileno()})"
         self._process = subprocess.Popen([sys.executable, "-c", code], pass_fds=[theirs.fileno()])
         theirs.close()
+        atexit.register(self._process.wait)  # It takes a while to end, and nothing waits for that but our own end.
 
     def train(self, split: Split, training: Training, path: Path, on_epoch: OnEpoch) -> Trained:
-        """Trains, and saves the Keras model at `path`; the process ends with it.
+        """Trains, and saves the Keras model at `path`. The process is for one training, and ends with it.
 
         Raises:
             UserError: the loss became NaN or infinite, or the time limit passed.
@@ -42,9 +44,8 @@ class Trainer:
         return cast(Trained, told)
 
     def close(self) -> None:
-        """Ends the process, which without a connection ends itself."""
+        """Lets the process go, which without a connection ends by itself."""
         self._link.close()
-        self._process.wait()
 
 
 _waiting: list[Trainer] = []

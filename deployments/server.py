@@ -23,7 +23,7 @@ def begin_server() -> Callable[[], None]:
     Raises (when waiting):
         UserError: it ended, or does not answer in time.
     """
-    from prefect.settings import PREFECT_API_URL, temporary_settings
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     if PREFECT_API_URL.value():
         return lambda: None
@@ -41,7 +41,8 @@ def begin_server() -> Callable[[], None]:
     stack = ExitStack()
     stack.enter_context(server)
     stack.callback(server.terminate)
-    stack.enter_context(temporary_settings({PREFECT_API_URL: address}))
+    # Nobody watches this server, so nobody would miss a heartbeat; they would only make the flow end a second late.
+    stack.enter_context(temporary_settings({PREFECT_API_URL: address, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
     atexit.register(stack.close)  # First to be registered, so the last to run: the logs of the run are sent by then.
     return lambda: _wait(server, address)
 

@@ -122,3 +122,36 @@ def test_reproduce_exits_with_0_when_the_weights_agree(run_cli: Run, store: Stor
     done = run_cli("reproduce", version, "--store", str(trained_store.root))
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{version} came out again to the bit: MEDV = 3.3428 * RM + 1.2761.\n"
+
+
+def without_server(tmp_path: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """The command where no server is configured, with an empty home."""
+    clean = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    return subprocess.run(
+        [sys.executable, "-c", "from deployments.cli import main; main()", *arguments],
+        env=clean | {"PREFECT_HOME": str(tmp_path / "home")} | more,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_retrain_brings_its_own_server_where_none_is_configured_and_profiles_itself(
+    store: Store, tmp_path: Path
+) -> None:
+    arguments = ("retrain", "--training.epochs", "2", "--dataset.source", "package", "--profile")
+    done = without_server(tmp_path, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert len(store.versions()) == 1
+    told = done.stdout.partition("Where the time went")[2]
+    for phase in ("Start-up", "Train the neuron", "Draw the plots", "in all"):
+        assert phase in told
+    assert "Traceback" not in done.stderr
+
+
+def test_a_temporary_server_that_does_not_start_is_one_sentence_and_status_2(store: Store, tmp_path: Path) -> None:
+    database = "sqlite+aiosqlite:////proc/nowhere/prefect.db"
+    done = without_server(tmp_path, "rollback", PREFECT_SERVER_DATABASE_CONNECTION_URL=database)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("linear-neuron: Prefect's temporary server does not start")

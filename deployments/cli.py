@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from deployments.server import begin_server
 from tasks.errors import UserError
-from tasks.parameters import Dataset, Promotion, Retention, Table, Training
+from tasks.parameters import Batch, Dataset, Promotion, Retention, Table, Training
 
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # no telemetry from the server, which also locks SQLite at start-up
@@ -158,6 +158,21 @@ def verify(*, store: StoreFlag = "store") -> int:
     found = find_differences(Store(store))
     sys.stdout.write("".join(f"{line}\n" for line in found) or "Every file is as its manifest says.\n")
     return 1 if found else 0
+
+
+@app.command
+def predict(
+    *inputs: Annotated[str, Parameter(help=Batch.model_fields["inputs"].description)],
+    batch: Annotated[Batch, Parameter(name="*")] = Batch(),
+    store: StoreFlag = "store",
+) -> None:
+    """Predict files with the champion, and print the folder of the predictions as the last line."""
+    os.environ["LINEAR_NEURON_STORE"] = store
+    from flows.predict import predict as flow
+    from tasks.batches import read_manifest, summarize
+
+    place = flow(batch.model_copy(update={"inputs": list(inputs)} if inputs else {}))
+    sys.stdout.write(summarize(read_manifest(place), place))
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Every parameter, declared once: the form in the Prefect UI, the flags of the command line, and the validation."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -105,3 +105,47 @@ class Retention(Parameters):
     newest: int = _number(0, 20, 1, 10_000, "Newest versions that are kept.")
     days: int = _number(1, 90, 0, 36_500, "Days for which every version that was promoted is kept.")
     leftover_hours: int = _number(2, 24, 1, 8760, "Hours after which an unfinished version is taken for a dead run's.")
+
+
+class Batch(Parameters):
+    """Which files to predict, and how."""
+
+    inputs: list[str] = Field(
+        ["inbox"],
+        min_length=1,
+        description="Files, folders, globs or URLs of CSV (plain, .gz or .zst) or Parquet. What this model has "
+        "already predicted is skipped.",
+        json_schema_extra=_order(0),
+    )
+    output: str = Field(
+        "",
+        description="Folder or URL to put the batch's folder in. Empty means predictions/ in the model store.",
+        json_schema_extra=_order(1),
+    )
+    format: Literal["same", "csv", "parquet"] = Field(
+        "same",
+        description="Kind of the prediction files; same keeps that of each input.",
+        json_schema_extra=_order(2),
+    )
+    columns: list[Annotated[str, Field(pattern=r"^[^=]+=.+$")]] = Field(
+        [],
+        description="Where a feature goes by another name in the files: FEATURE=COLUMN, such as RM=rooms.",
+        json_schema_extra=_order(3),
+    )
+    interval: int = _number(4, 90, 50, 99, "Percent of the true values that the prediction interval should hold.")
+    max_rejects: float = _number(5, 0.5, 0, 1, "Share of rejected rows above which a file fails.")
+    runner: Literal["local", "dask"] = Field(
+        "local",
+        description="Where the files are predicted: in this process, or on a Dask cluster.",
+        json_schema_extra=_order(6),
+    )
+    dask_address: str = Field(
+        "",
+        description="The cluster's scheduler, such as tcp://host:8786. Empty starts a cluster on this machine.",
+        json_schema_extra=_order(7),
+    )
+
+    @property
+    def mapping(self) -> dict[str, str]:
+        """Feature -> column, for those that differ."""
+        return dict(pair.split("=", 1) for pair in self.columns)

@@ -7,6 +7,7 @@ apart; training and test also differ by marker, lines by dash.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from tasks import boston
-from tasks.model import Line
+from tasks.model import Line, Neuron
 from tasks.steps import step
-from tasks.values import Draft, Evaluation, Floats, Split, Trained
+from tasks.values import Draft, Evaluation, Floats, Job, Manifest, Split, Trained
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8A8A8A", "#222222"
 STYLE: dict[Any, Any] = {
@@ -154,6 +155,32 @@ def _draw_residuals(axes: Axes, split: Split, neuron: Line) -> None:
         xlabel=f"Predicted {boston.COLUMNS[split.target]}", ylabel=_with_unit("Actual less predicted", split.target)
     )
     axes.legend()
+
+
+def draw_histogram(neuron: Neuron, counts: list[int], path: Path) -> None:
+    """How the predictions of a batch are spread, beside the targets that the model was trained on.
+
+    `counts` is for the bins of `neuron.targets`, with one bin more on either side.
+    """
+    edges, targets = neuron.targets.edges, neuron.targets.counts
+    with _figure(path, "Predictions beside the training targets") as axes:
+        for values, label, colour, fill in (
+            (counts[1:-1] or [0] * len(targets), "predictions", BLUE, True),
+            (targets, "training targets", ORANGE, False),
+        ):
+            shares = np.array(values) / max(1, sum(values))
+            axes.stairs(shares, edges, label=label, color=colour, fill=fill, alpha=0.55 if fill else 1, linewidth=2.2)
+        axes.set(xlabel=_label(neuron.target), ylabel="Share of the rows")
+        axes.legend()
+
+
+@step("Draw the histogram")
+def draw_predictions(manifest: Manifest, job: Job) -> bytes:
+    """The histogram of a batch as a PNG."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "histogram.png"
+        draw_histogram(job.neuron, manifest.total.histogram, path)
+        return path.read_bytes()
 
 
 @step("Draw the plots")

@@ -78,21 +78,34 @@ class Store:
 
     def write(self, path: UPath, data: bytes) -> None:
         """Writes a whole file or nothing: a reader, and a crash at any moment, sees the old bytes or the new."""
+        if self.local:
+            with self.writing(path) as scratch:
+                scratch.write_bytes(data)
+            return
         with plainly(path):
-            if not self.local:
-                path.write_bytes(data)  # An object store shows an object when its one put is complete.
-                return
-            folder = Path(path.parent.path)
+            path.write_bytes(data)  # An object store shows an object when its one put is complete.
+
+    @contextmanager
+    def writing(self, path: UPath) -> Iterator[Path]:
+        """A local scratch file, which becomes `path` if the block writes it and ends well, and is gone if not."""
+        with plainly(path):
+            folder = Path(path.parent.path) if self.local else Path(tempfile.gettempdir())
             folder.mkdir(parents=True, exist_ok=True)
-            scratch = folder / f".{path.name}.{secrets.token_hex(4)}"
-            try:
-                with scratch.open("xb") as file:
-                    file.write(data)
+        scratch = folder / f".{path.name}.{secrets.token_hex(4)}"
+        try:
+            yield scratch
+            if not scratch.exists():
+                return
+            with plainly(path):
+                if not self.local:
+                    path.fs.put_file(str(scratch), path.path)
+                    return
+                with scratch.open("rb") as file:
                     os.fsync(file.fileno())
                 scratch.replace(path.path)
-            finally:
-                scratch.unlink(missing_ok=True)
-            _sync_folder(folder)
+                _sync_folder(folder)
+        finally:
+            scratch.unlink(missing_ok=True)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

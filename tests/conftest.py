@@ -117,3 +117,16 @@ def run_cli(server: str, store: Store) -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def neuron(store: Store) -> Neuron:
+    """The one version in the store, whose arithmetic can be done in one's head: twice the rooms plus one, +-0.5."""
+    return make_version(
+        store,
+        "20260101T000000Z-aaaaaa",
+        weights=[2.0],
+        ranges={"RM": (3.0, 9.0)},
+        intervals={str(percent): 0.5 for percent in range(50, 100)},
+        targets=Histogram(edges=[5.0, 10.0, 15.0, 20.0], counts=[1, 2, 1]),
+    )

@@ -1,0 +1,38 @@
+"""Predict: from files of inputs to files of predictions."""
+
+from pathlib import PurePath
+
+from prefect import flow, runtime
+
+from tasks.batches import check_failures, publish_batch, report_batch, start_batch
+from tasks.inputs import find_inputs, plan_batch
+from tasks.parameters import Batch
+from tasks.plots import draw_predictions
+from tasks.scoring import score_groups
+
+
+def run_name() -> str:
+    """Such as `predict inbox`, so that a list of runs tells a story."""
+    inputs = runtime.flow_run.get_parameters()["batch"].inputs
+    more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
+    return f"predict {PurePath(inputs[0]).name}{more}"
+
+
+@flow(name="predict", flow_run_name=run_name)
+def predict(batch: Batch = Batch()) -> str:
+    """Predicts files with the champion: for each a file of predictions and one of rejects, and a manifest for all.
+
+    Args:
+        batch: Which files to predict, and how.
+
+    Returns:
+        Where the predictions are: their folder or URL.
+    """
+    root, sources = find_inputs(batch)
+    job, earlier = start_batch(batch, root)
+    plan = plan_batch(sources, earlier, job)
+    receipts = score_groups(plan.groups, job)
+    manifest = publish_batch(job, plan.kept + receipts, earlier)
+    report_batch(manifest, job, draw_predictions(manifest, job))
+    check_failures(manifest, job)
+    return job.place

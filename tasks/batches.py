@@ -1,0 +1,223 @@
+"""A batch as a whole: where its outputs stand, what its manifest says, and what people are told."""
+
+import base64
+import hashlib
+import json
+import shutil
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prefect import get_run_logger
+from prefect.artifacts import create_markdown_artifact
+from upath import UPath
+
+from tasks.champion import read_champion
+from tasks.errors import UserError
+from tasks.model import Neuron
+from tasks.parameters import Batch
+from tasks.steps import step
+from tasks.store import MANIFEST, Store, digest, to_json
+from tasks.tables import join_parquet
+from tasks.values import WORK, Counts, Job, Manifest, Receipt
+
+SHOWN = 50  # files that the summary names; the manifest names all
+
+
+@step("Start the batch")
+def start_batch(batch: Batch, root: str) -> tuple[Job, list[Receipt]]:
+    """The batch of this model, this folder of inputs and these settings, and what of it is done already.
+
+    Its folder's name starts with the version, so that another champion writes to a place of its own.
+
+    Raises:
+        UserError: there is no model, or nothing can be written.
+    """
+    store = Store()
+    champion = read_champion(store)
+    if champion is None:
+        raise UserError(f"{store.root} has no champion yet; make one by: linear-neuron retrain")
+    neuron = store.neuron(champion.version)
+    settings = batch.model_dump(include={"format", "columns", "interval"})
+    name = f"{neuron.version}-{digest(to_json([root, settings]))[:8]}"
+    home = Store(str(UPath(batch.output) / name if batch.output else store.root / "predictions" / name))
+    home.check_writable()
+    job = Job(place=str(home.root), batch=batch, neuron=neuron)
+    get_run_logger().info("Predicting with %s into %s", neuron.version, job.place)
+    return job, read_receipts(home.root)
+
+
+def read_manifest(place: str) -> Manifest:
+    """The manifest of a complete batch."""
+    return Manifest.model_validate_json((UPath(place) / MANIFEST).read_bytes())
+
+
+def read_receipts(place: UPath) -> list[Receipt]:
+    """What was done in a batch's folder: by its manifest, and by the steps of runs that did not get so far."""
+    receipts = []
+    if (place / MANIFEST).exists():
+        receipts = read_manifest(str(place)).inputs
+    if (place / WORK).exists():
+        for path in sorted((place / WORK).glob("*.json")):
+            receipts += [Receipt.model_validate(item) for item in json.loads(path.read_bytes())]
+    return receipts
+
+
+def join_ranges(parts: list[Receipt], job: Job) -> Receipt:
+    """The receipt of a file of which these are all ranges, whose outputs are put together."""
+    parts = sorted(parts, key=lambda part: part.start)
+    errors = [part.error for part in parts if part.error]
+    joined = Receipt(source=parts[0].source, sha256=parts[0].sha256, error=errors[0] if errors else "")
+    for part in parts:
+        joined.add(part)
+    try:
+        joined.check(job.batch.max_rejects)
+    except UserError as error:
+        joined.error = joined.error or str(error)
+    if joined.error:
+        return Receipt(source=joined.source, error=joined.error)
+    home = Store(job.place)
+    for kind in (".predictions.csv", ".predictions.parquet", ".rejects.csv"):
+        if pieces := [name for part in parts for name in part.outputs if name.endswith(kind)]:
+            name = joined.source.name + kind
+            with home.writing(home.root / name) as scratch, tempfile.TemporaryDirectory() as folder:
+                if kind.endswith("parquet"):
+                    local = [_local(home.root / piece, Path(folder) / str(i)) for i, piece in enumerate(pieces)]
+                    join_parquet(scratch, local)
+                else:
+                    _join_csv(scratch, [home.root / piece for piece in pieces], repeated_header=kind == ".rejects.csv")
+                with scratch.open("rb") as file:
+                    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                joined.outputs[name] = {"sha256": sha256, "bytes": scratch.stat().st_size}
+    return joined
+
+
+def _local(path: UPath, copy: Path) -> Path:
+    if path.protocol in ("", "file"):
+        return Path(path.path)
+    path.fs.get_file(path.path, str(copy))
+    return copy
+
+
+def _join_csv(target: Path, pieces: list[UPath], *, repeated_header: bool) -> None:
+    with target.open("wb") as file:
+        for place, piece in enumerate(pieces):
+            with piece.open("rb") as source:
+                if repeated_header and place:
+                    source.readline()
+                shutil.copyfileobj(source, file, 1 << 20)
+
+
+@step("Publish the batch")
+def publish_batch(job: Job, receipts: list[Receipt], earlier: list[Receipt]) -> Manifest:
+    """Puts ranges together, writes the manifest, and only then removes what it makes superfluous."""
+    ranges: dict[str, list[Receipt]] = {}
+    for receipt in receipts:
+        ranges.setdefault(receipt.source.path, []).append(receipt)
+    files = [parts[0] if parts[0].stop is None else join_ranges(parts, job) for _, parts in sorted(ranges.items())]
+    total = Counts()
+    for receipt in files:
+        total.add(receipt)
+    home = Store(job.place)
+    manifest = Manifest(
+        batch=home.root.name,
+        version=job.neuron.version,
+        created_at=datetime.now(UTC),
+        settings=job.batch,
+        total=total,
+        inputs=files,
+        files={name: facts for receipt in files for name, facts in receipt.outputs.items()},
+    )
+    home.write(home.root / MANIFEST, to_json(manifest.model_dump(mode="json")))
+    before = {name for receipt in earlier if receipt.stop is None for name in receipt.outputs}
+    for name in before - manifest.files.keys():
+        (home.root / name).unlink(missing_ok=True)
+    if (home.root / WORK).exists():
+        (home.root / WORK).fs.rm((home.root / WORK).path, recursive=True)
+    return manifest
+
+
+def write_summary(manifest: Manifest, neuron: Neuron, place: str, picture: bytes) -> str:
+    """The batch in markdown: the outcome first, then reasons, the histogram, and where the files are."""
+    total, failed = manifest.total, manifest.failed
+    width = neuron.intervals[str(manifest.settings.interval)]
+    parts = [
+        f"# {len(manifest.inputs)} files, {total.rows:,} rows, {total.predicted:,} predicted",
+        f"By version `{manifest.version}` into `{place}`.",
+    ]
+    if failed:
+        parts += [f"**{len(failed)} files could not be predicted:**", "\n".join(map(_line, failed[:SHOWN]))]
+    if total.rejects:
+        rows = "\n".join(f"| {reason} | {count:,} |" for reason, count in sorted(total.rejects.items()))
+        parts.append(f"## Rejected rows\n\n| Reason | Rows |\n| --- | ---: |\n{rows}")
+    if total.predicted:
+        uri = base64.b64encode(picture).decode()
+        outside = total.histogram[0] + total.histogram[-1]
+        parts += [
+            "## Predictions",
+            f"{total.extrapolated / total.predicted:.1%} were made outside the range that the model was trained on.",
+            f"![Predictions beside the training targets](data:image/png;base64,{uri})",
+            f"{outside:,} predictions lie beyond all training targets and are not in the picture.",
+            _interval(manifest.settings.interval, width, neuron.coverage),
+        ]
+    files = [f"- `{place}/{name}`" for name in list(manifest.files)[:SHOWN]]
+    more = len(manifest.files) - len(files)
+    parts += [
+        "## Files",
+        "\n".join([*files, f"- and {more:,} more: see `{place}/{MANIFEST}`"][: len(files) + (more > 0)]),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _line(receipt: Receipt) -> str:
+    return f"- `{receipt.source.path}`: {receipt.error}"
+
+
+def _interval(percent: int, width: float | None, coverage: float | None) -> str:
+    if width is None:
+        return f"The model had too few validation rows for a {percent}% interval, so its columns are empty."
+    held = "" if coverage is None else f"; on the model's test rows its 90% interval held {coverage:.0%} of the time"
+    return f"The interval is the prediction ±{width:.2f} ({percent}%, split-conformal){held}."
+
+
+@step("Report the batch")
+def report_batch(manifest: Manifest, job: Job, picture: bytes) -> None:
+    """Shows the summary in the Prefect UI, and logs it in a line."""
+    total = manifest.total
+    markdown = write_summary(manifest, job.neuron, job.place, picture)
+    create_markdown_artifact(markdown, key="predict-report", description=f"Batch {manifest.batch}")
+    get_run_logger().info(
+        "%d files, %d rows: %d predicted, %d rejected",
+        len(manifest.inputs),
+        total.rows,
+        total.predicted,
+        total.rejected,
+    )
+
+
+@step("Check for failed files")
+def check_failures(manifest: Manifest, job: Job) -> None:
+    """Ends the run as Failed when a file failed; the others are predicted all the same.
+
+    Raises:
+        UserError: names the first files that failed, and why.
+    """
+    if failed := manifest.failed:
+        told = "; ".join(f"{receipt.source.path}: {receipt.error}" for receipt in failed[:5])
+        more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
+        raise UserError(
+            f"{len(failed)} of {len(manifest.inputs)} files can't be predicted: {told}{more}. See {job.place}."
+        )
+
+
+def summarize(manifest: Manifest, place: str) -> str:
+    """A few lines for the terminal, the last one the batch's folder or URL alone."""
+    total = manifest.total
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(total.rejects.items()))
+    return f"""
+Model         {manifest.version}
+Files         {len(manifest.inputs):,}
+Predicted     {total.predicted:,} rows, {total.extrapolated:,} of them outside the range trained on
+Rejected      {total.rejected:,} rows{f": {reasons}" if reasons else ""}
+{place}
+"""

@@ -1,0 +1,245 @@
+"""The neuron as an expression in Polars: tables in, predictions and rejects out. TensorFlow is not needed.
+
+Polars was measured against DuckDB on 5,000,000 rows with row order kept: a third of the time, less memory. Polars is
+silent about lines with too few or too many fields, so they are counted before it parses; DuckDB reports those itself,
+but gives up a whole file for one stray quote and refuses Latin-1 rows.
+"""
+
+import io
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from tasks.errors import UserError
+from tasks.records import Block
+from tasks.values import Counts, Job
+
+F32, F64, TEXT = pl.Float32(), pl.Float64(), pl.String()
+ADDED = {"prediction": F32, "prediction_low": F32, "prediction_high": F32, "extrapolated": pl.Boolean()}
+LINE, RAW = "\0line", "\0raw"  # names that no column of a file has
+BATCH_ROWS = 100_000  # rows of a Parquet file that are read at a time
+ROW_GROUP = 500_000  # rows of a Parquet file that are compressed together
+
+
+class Scored(NamedTuple):
+    """Some rows of a file after the neuron."""
+
+    good: bytes | pl.DataFrame  # for the prediction file: CSV lines, or a table
+    bad: bytes  # CSV lines for the rejects file
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """The neuron, and the shape of the file that it is to predict."""
+
+    job: Job
+    columns: list[str]  # the file's
+    names: list[str]  # those of the features, in the neuron's order
+    to_csv: bool
+    line_end: str = "\n"
+
+    def score_block(self, block: Block) -> Scored:
+        """Scores a block of CSV. To CSV its lines stay as they are, to Parquet every column is text."""
+        good, broken = parse_block(block, self.columns, self.names if self.to_csv else self.columns)
+        table, bad = self.score(good, [RAW] if self.to_csv else self.columns)
+        rejects = pl.concat([explain_rejects(bad, self.names, pl.col(RAW)), broken]).sort("line")
+        if not self.to_csv:
+            return Scored(table, write_lines(rejects), self.count(table, rejects))
+        lines, bad_lines = write_lines(table, quote_style="never", line_terminator=self.line_end), write_lines(rejects)
+        if block.latin:
+            lines, bad_lines = (text.decode().encode("latin-1") for text in (lines, bad_lines))
+        return Scored(lines, bad_lines, self.count(table, rejects))
+
+    def score_batch(self, rows: pl.DataFrame) -> Scored:
+        """Scores rows of a Parquet file; a rejected row is shown as JSON."""
+        table, bad = self.score(rows, self.columns)
+        rejects = explain_rejects(bad, self.names, pl.struct(self.columns).struct.json_encode())
+        good = write_lines(table) if self.to_csv else table
+        return Scored(good, write_lines(rejects), self.count(table, rejects))
+
+    def score(self, rows: pl.DataFrame, keep: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The columns to keep with the four added ones, and those of the rows that have no finite prediction.
+
+        A feature is read as float64 and rounded to float32, as Keras does; the sum is taken in float32.
+        """
+        neuron = self.job.neuron
+        x = [pl.col(name).cast(F64, strict=False).cast(F32) for name in self.names]
+        terms = [value * pl.lit(weight, F32) for value, weight in zip(x, neuron.weights, strict=True)]
+        ranges = [[pl.lit(end, F32) for end in neuron.ranges[feature]] for feature in neuron.features]
+        inside = [value.is_between(low, high) for value, (low, high) in zip(x, ranges, strict=True)]
+        half, prediction = pl.lit(neuron.intervals[str(self.job.batch.interval)], F32), pl.col("prediction")
+        table = rows.select(
+            *keep,
+            prediction=reduce(operator.add, terms) + pl.lit(neuron.bias, F32),
+            extrapolated=~pl.all_horizontal(inside),
+        ).select(
+            *keep,
+            prediction,
+            prediction_low=prediction - half,
+            prediction_high=prediction + half,
+            extrapolated="extrapolated",
+        )
+        finite = table.select(prediction.is_finite().fill_null(value=False)).to_series()
+        if finite.all():
+            return table, rows.clear()
+        bad = rows.filter(~finite)
+        stripped = [pl.col(name).str.strip_chars() for name in self.names if rows.schema[name] == TEXT]
+        if stripped and not bad.with_columns(stripped).equals(bad):
+            return self.score(rows.with_columns(stripped), keep)  # Blanks around a number do no harm.
+        return table.filter(finite), bad
+
+    def count(self, table: pl.DataFrame, rejects: pl.DataFrame) -> Counts:
+        """What the summary needs to know of some rows; the bins of the histogram are even, as those of the targets."""
+        edges = self.job.neuron.targets.edges
+        step = (edges[-1] - edges[0]) / (len(edges) - 1)
+        near = np.clip(table["prediction"].to_numpy(), edges[0] - step, edges[-1])
+        places = np.clip(np.floor((near - edges[0]) / step) + 1, 0, len(edges)).astype(np.int8)
+        return Counts(
+            predicted=table.height,
+            extrapolated=int(table["extrapolated"].sum()),
+            histogram=np.bincount(places, minlength=len(edges) + 1).tolist(),
+            rejects=dict(rejects["reason"].value_counts().sort("reason").iter_rows()),
+        )
+
+
+def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The records of a block with the wanted columns as text, and its rejects: the lines that are no records."""
+    places = {name: columns.index(name) for name in wanted}
+    lines = pl.read_lines(block.plain, name=RAW) if block.plain else pl.DataFrame(schema={RAW: TEXT})
+    counted = range(block.line, block.line + lines.height) if block.lines is None else block.lines
+    lines = lines.with_columns(pl.Series(LINE, counted, pl.Int64))
+    fields = lines.select(pl.col(RAW).str.count_matches(",", literal=True) + 1).to_series()
+    whole = fields == len(columns)
+    good, text = (lines, block.plain) if whole.all() else (lines.filter(whole), b"")
+    if good.height:
+        text = text or write_lines(good.select(RAW), quote_style="never")
+        schema = {str(place): TEXT for place in range(len(columns))}
+        table = pl.scan_csv(text, has_header=False, schema=schema, quote_char=None, empty_string_is_null=False)
+        good = good.hstack(table.select(pl.col(str(place)).alias(name) for name, place in places.items()).collect())
+    else:
+        good = good.with_columns(pl.lit("").alias(name) for name in wanted)
+    broken = explain_broken(lines.filter(~whole), fields.filter(~whole), len(columns))
+    if not block.quoted:
+        return good, broken
+    quoted = pl.DataFrame(block.quoted, schema={LINE: pl.Int64, RAW: TEXT, "": pl.List(TEXT)}, orient="row")
+    fields = quoted[""].list.len().fill_null(0)
+    whole = fields == len(columns)
+    chosen = [pl.col("").list.get(place, null_on_oob=True).alias(name) for name, place in places.items()]
+    good = pl.concat([good, quoted.filter(whole).select(RAW, LINE, *chosen)]).sort(LINE)
+    return good, pl.concat([broken, explain_broken(quoted.filter(~whole), fields.filter(~whole), len(columns))])
+
+
+def explain_broken(lines: pl.DataFrame, fields: pl.Series, expected: int) -> pl.DataFrame:
+    """Lines that are no records as rejects; `fields` is how many each has, 0 where the quoting makes no sense."""
+    found = pl.lit(fields)
+    few_or_many = pl.when(found < expected).then(pl.lit("too few fields")).otherwise(pl.lit("too many fields"))
+    return lines.select(
+        pl.col(LINE).alias("line"),
+        pl.lit("").alias("column"),
+        pl.when((pl.col(RAW) != "") & (found > 0)).then(found.cast(TEXT)).otherwise(pl.lit("")).alias("value"),
+        pl.when(pl.col(RAW) == "").then(pl.lit("empty line"))
+        .when(found == 0).then(pl.lit("bad quoting")).otherwise(few_or_many).alias("reason"),
+        pl.col(RAW).alias("raw"),
+    )  # fmt: skip
+
+
+def explain_rejects(bad: pl.DataFrame, names: list[str], raw: pl.Expr) -> pl.DataFrame:
+    """Rows without a finite prediction, as line, column, value, reason and raw text; the first reason counts."""
+    found: list[tuple[pl.Expr, pl.Expr, pl.Expr]] = []
+    for name in names:
+        text, value = pl.col(name).cast(TEXT).fill_null(""), pl.col(name).cast(F64, strict=False)
+        reason = (
+            pl.when(text == "").then(pl.lit("empty"))
+            .when(value.is_null()).then(pl.lit("not a number"))
+            .when(value.is_nan()).then(pl.lit("NaN"))
+            .when(value.is_infinite() & text.str.contains("(?i)inf")).then(pl.lit("infinite"))
+            .when(value.cast(F32).is_infinite()).then(pl.lit("overflow"))
+        )  # fmt: skip
+        found.append((pl.lit(name), text, reason))
+    found.append((pl.lit("prediction"), pl.lit(""), pl.lit("overflow")))
+    return bad.select(
+        pl.col(LINE).cast(pl.Int64).alias("line"),
+        pl.coalesce(pl.when(reason.is_not_null()).then(name) for name, _, reason in found).alias("column"),
+        pl.coalesce(pl.when(reason.is_not_null()).then(text) for _, text, reason in found).alias("value"),
+        pl.coalesce(reason for _, _, reason in found).alias("reason"),
+        raw.alias("raw"),
+    )
+
+
+def write_lines(table: pl.DataFrame, **style: Any) -> bytes:
+    """A table as CSV without its header; a float32 in the fewest digits that read back as the same float32."""
+    buffer = io.BytesIO()
+    table.write_csv(buffer, include_header=False, **style)
+    return buffer.getvalue()
+
+
+def find_columns(columns: list[str], job: Job) -> list[str]:
+    """The columns of the features, in the neuron's order.
+
+    Raises:
+        UserError: one is missing, a name stands twice, or a name is that of a column to be added.
+    """
+    mapping = job.batch.mapping
+    names = [mapping.get(feature, feature) for feature in job.neuron.features]
+    for feature, name in zip(job.neuron.features, names, strict=True):
+        if name not in columns:
+            raise UserError(
+                f"there is no column {name!r} among {', '.join(columns)}; name the one that holds it by "
+                f"--columns {feature}=COLUMN, or add the line of column names if it is missing"
+            )
+    if twice := {name for name in columns if columns.count(name) > 1 or name in ADDED}:
+        raise UserError(f"column {min(twice)!r} is there already, so it would be ambiguous; rename it")
+    return names
+
+
+def open_parquet(path: str) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
+    """A Parquet file on a disk, and the types of its columns.
+
+    Raises:
+        UserError: it is something else.
+    """
+    table = pl.scan_parquet(path)
+    try:
+        return table, dict(table.collect_schema())
+    except pl.exceptions.PolarsError:
+        raise UserError("this is not a Parquet file, whatever its name says") from None
+
+
+def check_types(schema: dict[str, pl.DataType], names: list[str]) -> None:
+    """Makes sure that the features of a Parquet file can be read as numbers.
+
+    Raises:
+        UserError: a column holds neither numbers nor text.
+    """
+    for name in names:
+        if not schema[name].is_numeric() and schema[name] != TEXT:
+            raise UserError(f"column {name!r} holds {schema[name]} where numbers are needed")
+
+
+def read_rows(table: pl.LazyFrame, start: int, stop: int | None) -> Iterator[pl.DataFrame]:
+    """A range of a table's rows, numbered from 1, some at a time."""
+    rows = table.slice(start, None if stop is None else stop - start).with_row_index(LINE, start + 1)
+    return rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+
+
+def count_rows(path: str) -> int:
+    """How many rows a Parquet file has."""
+    return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+
+
+def write_parquet(path: Path, schema: dict[str, pl.DataType], tables: Iterator[pl.DataFrame]) -> None:
+    """Writes tables as one Parquet file, in bounded memory."""
+    register_io_source(lambda *_: tables, schema=schema).sink_parquet(path, row_group_size=ROW_GROUP)
+
+
+def join_parquet(path: Path, parts: list[Path]) -> None:
+    """Writes parts as the one Parquet file that `write_parquet` would have made of them, to the byte."""
+    pl.scan_parquet(parts).sink_parquet(path, row_group_size=ROW_GROUP)

@@ -1,0 +1,350 @@
+"""The predict flow as a whole, on a real server: whole or not at all, once and not twice, on one machine or several."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from upath import UPath
+
+from flows.predict import predict
+from tasks.batches import read_manifest
+from tasks.champion import promote
+from tasks.errors import UserError
+from tasks.model import Neuron
+from tasks.parameters import Batch
+from tasks.store import Store, digest
+from tasks.values import Manifest
+from tests.conftest import Run, make_version
+
+PATIENCE = 120  # seconds; only a broken test waits so long
+
+
+@pytest.fixture
+def served(server: str, store: Store, neuron: Neuron) -> Store:
+    """A store whose one model is the champion."""
+    promote(store, neuron.version, "by hand")
+    return store
+
+
+@pytest.fixture
+def inbox(tmp_path: Path) -> Path:
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    (folder / "a.csv").write_text("id,RM\n007,5\n008,x\n")
+    (folder / "b.csv").write_text("id,RM\n1,6\n")
+    return folder
+
+
+def wait_until(happened: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE
+    while not (result := happened()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+    return result
+
+
+def contents(place: str) -> dict[str, bytes]:
+    """Every file of a batch but its manifest, whose time differs."""
+    root = UPath(place)
+    paths = [path for path in root.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    return {path.path.removeprefix(root.path).strip("/"): path.read_bytes() for path in paths}
+
+
+def check(manifest: Manifest, place: str) -> None:
+    """Makes sure that the manifest tells the truth about every file, and that there are no others."""
+    files = contents(place)
+    assert {name: digest(data) for name, data in files.items()} == {
+        name: facts["sha256"] for name, facts in manifest.files.items()
+    }
+    assert {name: len(data) for name, data in files.items()} == {
+        name: facts["bytes"] for name, facts in manifest.files.items()
+    }
+
+
+def test_a_batch_leaves_predictions_rejects_and_a_manifest_and_its_report_in_the_ui(served: Store, inbox: Path) -> None:
+    place = predict(Batch(inputs=[str(inbox)]))
+    assert place.startswith(f"{served.root}/predictions/20260101T000000Z-aaaaaa-")
+    added = "prediction,prediction_low,prediction_high,extrapolated"
+    assert contents(place) == {
+        "a.predictions.csv": f"id,RM,{added}\n007,5,11.0,10.5,11.5,false\n".encode(),
+        "a.rejects.csv": b'line,column,value,reason,raw\n3,RM,x,not a number,"008,x"\n',
+        "b.predictions.csv": f"id,RM,{added}\n1,6,13.0,12.5,13.5,false\n".encode(),
+    }
+    manifest = read_manifest(place)
+    check(manifest, place)
+    assert manifest.version == "20260101T000000Z-aaaaaa"
+    assert [(item.source.name, item.rows, item.predicted, item.rejects) for item in manifest.inputs] == [
+        ("a", 2, 1, {"not a number": 1}),
+        ("b", 1, 1, {}),
+    ]
+    assert manifest.inputs[0].sha256 == digest((inbox / "a.csv").read_bytes())
+    assert (manifest.total.rows, manifest.total.histogram) == (3, [0, 0, 2, 0, 0])
+    with get_client(sync_client=True) as client:
+        filters = ArtifactFilter(key=ArtifactFilterKey(any_=["predict-report"]))
+        text = str(client.read_artifacts(artifact_filter=filters)[-1].data)
+    assert text.startswith("# 2 files, 3 rows, 2 predicted")
+    assert "| not a number | 1 |" in text
+    assert "![Predictions beside the training targets](data:image/png;base64," in text
+    assert "±0.50 (90%, split-conformal); on the model's test rows its 90% interval held 90% of the time" in text
+    assert f"`{place}/a.predictions.csv`" in text
+    assert len(text) < 60_000
+
+
+def test_what_is_done_is_not_done_again_and_what_changed_is(served: Store, inbox: Path) -> None:
+    place = predict(Batch(inputs=[str(inbox)]))
+    before = {name: (Path(place) / name).stat().st_ino for name in contents(place)}
+    (inbox / "a.csv").write_text("id,RM\n007,7\n008,6\n")  # Of the same size as before, and with no rejects now.
+    (inbox / "c.csv").write_text("id,RM\n3,7\n")
+    assert predict(Batch(inputs=[str(inbox)])) == place
+    after = {name: (Path(place) / name).stat().st_ino for name in contents(place)}
+    assert sorted(after) == ["a.predictions.csv", "b.predictions.csv", "c.predictions.csv"]
+    assert after["b.predictions.csv"] == before["b.predictions.csv"]
+    assert after["a.predictions.csv"] != before["a.predictions.csv"]
+    assert b"007,7,15.0" in contents(place)["a.predictions.csv"]
+    check(read_manifest(place), place)
+
+
+def test_what_left_the_inbox_stays_predicted_and_what_was_deleted_is_made_again(served: Store, inbox: Path) -> None:
+    place = predict(Batch(inputs=[str(inbox)]))
+    (inbox / "a.csv").unlink()
+    (Path(place) / "b.predictions.csv").unlink()
+    predict(Batch(inputs=[str(inbox)]))
+    assert sorted(contents(place)) == ["a.predictions.csv", "a.rejects.csv", "b.predictions.csv"]
+    check(read_manifest(place), place)
+
+
+def test_a_new_champion_and_other_settings_write_to_places_of_their_own(
+    served: Store, inbox: Path, neuron: Neuron
+) -> None:
+    first = predict(Batch(inputs=[str(inbox)]))
+    other = predict(Batch(inputs=[str(inbox)], interval=50))
+    make_version(served, "20260102T000000Z-bbbbbb", weights=neuron.weights, bias=2.0)
+    promote(served, "20260102T000000Z-bbbbbb", "by hand")
+    third = predict(Batch(inputs=[str(inbox)]))
+    assert len({first, other, third}) == 3
+    assert b"007,5,11.0" in contents(first)["a.predictions.csv"]
+    assert b"007,5,12.0" in contents(third)["a.predictions.csv"]
+    assert read_manifest(third).version == "20260102T000000Z-bbbbbb"
+
+
+def test_a_file_that_fails_fails_alone_and_the_run_tells_it(served: Store, inbox: Path, run_cli: Run) -> None:
+    (inbox / "empty.csv").touch()
+    (inbox / "folder.csv").mkdir()
+    (inbox / "wrong.parquet").write_text("RM\n5\n")
+    (inbox / "torn.csv.gz").write_bytes(b"\x1f\x8b\x08\x00")
+    done = run_cli("predict", f"{inbox}/*")
+    assert done.returncode == 2
+    (place,) = (served.root / "predictions").iterdir()
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("linear-neuron: 4 of 6 files can't be predicted: ")
+    assert f"{inbox}/empty.csv: the file is empty; the first line must name the columns; " in last
+    assert f"{inbox}/folder.csv: this is a folder and not a file; " in last
+    assert f"{inbox}/wrong.parquet: this is not a Parquet file, whatever its name says. " in last
+    assert last.endswith(f"See {place}.")
+    manifest = read_manifest(str(place))
+    check(manifest, str(place))
+    assert sorted(manifest.files) == ["a.predictions.csv", "a.rejects.csv", "b.predictions.csv"]
+    assert [item.source.name for item in manifest.failed] == ["empty", "folder", "torn", "wrong"]
+    for name in ("empty.csv", "wrong.parquet", "torn.csv.gz"):
+        (inbox / name).unlink()
+    (inbox / "folder.csv").rmdir()
+    (inbox / "empty.csv").write_text("RM\n5\n")
+    assert run_cli("predict", f"{inbox}/*").returncode == 0
+    assert not read_manifest(str(place)).failed
+
+
+def test_the_command_prints_a_summary_and_the_folder_as_the_last_line(served: Store, inbox: Path, run_cli: Run) -> None:
+    output = inbox.parent / "out"
+    arguments = ("--output", str(output), "--format", "parquet", "--columns", "RM=id", "--max-rejects", "1")
+    done = run_cli("predict", str(inbox / "a.csv"), str(inbox / "b.csv"), *arguments)
+    assert done.returncode == 0, done.stderr
+    (place,) = output.iterdir()
+    assert done.stdout.splitlines()[-1] == str(place)
+    assert "Predicted     3 rows, 2 of them outside the range trained on" in done.stdout
+    assert pl.read_parquet(place / "a.predictions.parquet")["prediction"].to_list() == [15.0, 17.0]
+    assert sorted(path.name for path in place.iterdir()) == [
+        "a.predictions.parquet",
+        "b.predictions.parquet",
+        "manifest.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["nowhere/*.csv"], "There is nothing at nowhere/*.csv; name files, folders, globs or URLs that exist."),
+        (["--interval", "40"], "--interval: Input should be greater than or equal to 50, not '40'."),
+        (["--max-rejects", "2"], "--max-rejects: Input should be less than or equal to 1, not '2'."),
+        (["--columns", "RM"], "--columns.0: String should match pattern"),
+        (["--format", "xlsx"], "Invalid value"),
+        (["inbox", "--output", "inbox/a.csv"], "can't be written"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence_and_status_2(
+    served: Store, inbox: Path, run_cli: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], sentence: str
+) -> None:
+    monkeypatch.chdir(inbox.parent)
+    done = run_cli("predict", *arguments)
+    assert done.returncode == 2
+    assert sentence in done.stderr.splitlines()[-1]
+    assert not (served.root / "predictions").exists()
+
+
+def test_without_a_model_nothing_is_predicted(store: Store, inbox: Path, run_cli: Run) -> None:
+    done = run_cli("predict", str(inbox))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("has no champion yet; make one by: linear-neuron retrain")
+
+
+def test_predicting_never_imports_tensorflow() -> None:
+    code = "import sys, flows.predict; sys.exit(bool({'tensorflow', 'keras'} & sys.modules.keys()))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.timeout(600)
+def test_a_killed_batch_of_a_thousand_files_is_finished_by_the_next_run(
+    served: Store, server: str, tmp_path: Path, run_cli: Run
+) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    for number in range(1000):
+        (inbox / f"{number:03}.csv").write_text(f"id,RM\n{number},{number % 7}\n")
+    command = [sys.executable, "-c", "from deployments.cli import main; main()", "predict", str(inbox)]
+    first = subprocess.Popen(command, env=os.environ | {"PREFECT_API_URL": server}, stderr=subprocess.DEVNULL)
+    predictions = served.root / "predictions"
+    try:
+        wait_until(lambda: len(list(predictions.glob("*/.work/*.json"))) >= 2 if predictions.exists() else False)
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    (place,) = predictions.iterdir()
+    assert not (place / "manifest.json").exists()
+    done = {name: Path(place.path, name).stat().st_ino for name in contents(str(place)) if name.endswith(".csv")}
+    assert 200 <= len(done) < 1000
+    again = run_cli("predict", str(inbox))
+    assert again.returncode == 0, again.stderr
+    manifest = read_manifest(str(place))
+    check(manifest, str(place))
+    assert len(manifest.inputs) == manifest.total.predicted == 1000
+    kept = [name for name, inode in done.items() if Path(place.path, name).stat().st_ino == inode]
+    assert len(kept) >= 200
+    for number in (0, 500, 999):
+        line = f"{number},{number % 7},{number % 7 * 2 + 1:.1f},"
+        assert line.encode() in contents(str(place))[f"{number:03}.predictions.csv"]
+
+
+def test_a_bucket_is_predicted_into_a_bucket(served: Store, s3: str, tmp_path: Path) -> None:
+    (UPath(s3) / "in" / "a.csv").write_bytes(b"id,RM\n007,5\n008,x\n")
+    (UPath(s3) / "in" / "sub" / "b.csv").write_bytes(b"id,RM\n1,6\n")
+    pl.DataFrame({"RM": [6.0]}).write_parquet(tmp_path / "c.parquet")
+    (UPath(s3) / "in" / "c.parquet").write_bytes((tmp_path / "c.parquet").read_bytes())
+    batch = Batch(inputs=[f"{s3}/in/**/*"], output=f"{s3}/out")
+    place = predict(batch)
+    assert place.startswith(f"{s3}/out/20260101T000000Z-aaaaaa-")
+    names = ["a.predictions.csv", "a.rejects.csv", "c.predictions.parquet", "sub/b.predictions.csv"]
+    assert sorted(contents(place)) == names
+    assert b"007,5,11.0" in contents(place)["a.predictions.csv"]
+    manifest = read_manifest(place)
+    check(manifest, place)
+    assert manifest.inputs[0].source.path == f"{s3}/in/a.csv"
+    times = {name: (UPath(place) / name).stat().st_mtime for name in names}
+    assert predict(batch) == place
+    assert times == {name: (UPath(place) / name).stat().st_mtime for name in names}
+
+
+def test_an_unreachable_bucket_is_one_sentence(served: Store, s3: str) -> None:
+    with pytest.raises(UserError, match="There is nothing at s3://nowhere/in/; name files, folders, globs or URLs"):
+        predict(Batch(inputs=["s3://nowhere/in/"]))
+
+
+@pytest.fixture
+def cluster(server: str, tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A Dask scheduler and two workers, each a process of its own."""
+    environment = os.environ | {"PREFECT_API_URL": server, "PYTHONPATH": str(Path(__file__).parents[2])}
+    file = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    options = ["--scheduler-file", str(file)]
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment, "cwd": tmp_path}
+    processes = [subprocess.Popen([*dask, "scheduler", "--port", "0", "--no-dashboard", *options], **quiet)]
+    wait_until(file.exists)
+    for _ in range(2):
+        command = [*dask, "worker", "--no-nanny", "--no-dashboard", "--nthreads", "1", *options]
+        processes.append(subprocess.Popen(command, **quiet))
+    yield json.loads(file.read_text())["address"], processes[1:]
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_dask_worker_that_dies_changes_no_byte_of_the_result(
+    served: Store,
+    cluster: tuple[str, list[subprocess.Popen[bytes]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address, workers = cluster
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    rng = np.random.default_rng(0)
+    rows = [f'{number:07},{value:.4f},"a ""b"""' for number, value in enumerate(rng.normal(6, 1, 200_000))]
+    rows[100_000:100_000] = ["x,y", '1,5,"stray', "2,z,é"]
+    (inbox / "a.csv").write_text("\n".join(["id,RM,note", *rows]))
+    pl.DataFrame({"id": range(300_000), "RM": rng.normal(6, 1, 300_000)}).write_parquet(inbox / "b.parquet")
+    alone = predict(Batch(inputs=[str(inbox)], output=str(tmp_path / "alone")))
+    monkeypatch.setattr("tasks.inputs.RANGE_BYTES", 400_000)
+    monkeypatch.setattr("tasks.inputs.RANGE_ROWS", 30_000)
+    monkeypatch.setattr("tasks.inputs.GROUP_BYTES", 400_000)
+    monkeypatch.setattr("tasks.records.BLOCK_BYTES", 100_000)
+    batch = Batch(inputs=[str(inbox)], output=str(tmp_path / "shared"), runner="dask", dask_address=address)
+    killer = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import os, pathlib, sys, time\n"
+            "while len(list(pathlib.Path(sys.argv[1]).glob('shared/*/.work/*.json'))) < 3: time.sleep(0.01)\n"
+            "os.kill(int(sys.argv[2]), 9)",
+            str(tmp_path),
+            str(workers[0].pid),
+        ]
+    )
+    shared = predict(batch)
+    assert killer.wait(PATIENCE) == 0
+    assert workers[0].wait(PATIENCE) == -signal.SIGKILL
+    assert contents(shared) == contents(alone)
+    check(read_manifest(shared), shared)
+    assert read_manifest(shared).total == read_manifest(alone).total
+    assert read_manifest(shared).total.rejects == {"bad quoting": 1, "not a number": 1, "too few fields": 1}
+
+
+def test_the_numbers_are_those_of_keras(server: str, trained_store: Store, tmp_path: Path) -> None:
+    """On a million random rows, and on the edges of float32 wherever the prediction does not overflow."""
+    import keras
+
+    rng = np.random.default_rng(0)
+    limit = np.finfo(np.float32)
+    edges = [0.0, -0.0, limit.smallest_subnormal, limit.tiny, limit.eps, limit.max / 20, limit.min / 20, 2**24 + 1]
+    bits = rng.integers(0, 0x7D000000, 200_000, np.int32).view(np.float32)
+    x = np.concatenate([edges, rng.normal(6, 2, 600_000), bits, -bits]).astype(np.float32)
+    (version,) = trained_store.versions()
+    pl.DataFrame({"RM": x}).write_parquet(tmp_path / "x.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LINEAR_NEURON_STORE", str(trained_store.root))
+        place = predict(Batch(inputs=[str(tmp_path / "x.parquet")], output=str(tmp_path)))
+    ours = pl.read_parquet(f"{place}/x.predictions.parquet")["prediction"].to_numpy()
+    model = keras.saving.load_model(trained_store.model(version) / "model.keras", safe_mode=True)
+    theirs = model.predict(x[:, None], batch_size=1 << 16, verbose=0)[:, 0]
+    assert len(ours) == len(theirs) > 1_000_000
+    assert np.all(np.abs(ours - theirs) <= 2 * limit.eps * np.abs(theirs) + limit.tiny)

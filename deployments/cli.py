@@ -189,9 +189,9 @@ def main() -> None:
 def _explain(error: Exception) -> str:
     """One line; where a value broke a parameter's rule, the flag, the rule and the value."""
     if isinstance(rules := error.__cause__, ValidationError):
-        group = rules.title.lower()
+        group = "" if rules.title == Batch.__name__ else f"{rules.title.lower()}."  # A batch's flags have no prefix.
         told = [
-            f"--{group}.{'.'.join(map(str, rule['loc'])).replace('_', '-')}: {rule['msg']}, not {rule['input']!r}"
+            f"--{group}{'.'.join(map(str, rule['loc'])).replace('_', '-')}: {rule['msg']}, not {rule['input']!r}"
             for rule in rules.errors()
         ]
         return "; ".join(told) + "."

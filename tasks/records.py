@@ -1,8 +1,8 @@
 """CSV as a stream of blocks of whole records, so that a file of any size is read in bounded memory.
 
 What passes through a prediction file must stay the same to the byte, so a block holds the text of its records unparsed.
-Records with a quote in them are taken apart here, by Python's csv module, because only one who reads them in order can
-tell a quoted line break from a stray quote; the columnar engine parses all the others.
+A line with an odd number of quotes either begins a record of several lines or has a stray quote. Only one who reads in
+order can tell, so those are taken apart here, by Python's csv module; the columnar engine parses all the others.
 """
 
 import csv
@@ -12,7 +12,6 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from backports import zstd
@@ -32,7 +31,7 @@ LONGEST_RECORD = 1000  # lines that a quoted record may run over, and that a str
 
 
 class Quoted(NamedTuple):
-    """A record with a quote in it; its fields are None where the quoting makes no sense."""
+    """A record whose quotes take a second look; its fields are None where they make no sense."""
 
     line: int
     raw: str
@@ -45,10 +44,10 @@ class Block:
 
     line: int  # number of the first line
     data: bytes  # as it stands in the file
-    plain: bytes  # UTF-8, a record a line: those without a quote
+    plain: bytes  # UTF-8, a record a line: those that are one line, whatever its quotes
     latin: bool = False  # the bytes were not UTF-8, so each was taken as one character, as Latin-1 has it
     lines: list[int] | None = None  # of the plain records, where they don't just count up from `line`
-    quoted: tuple[Quoted, ...] = ()
+    quoted: tuple[Quoted, ...] = ()  # the others
 
 
 class Meter(io.RawIOBase):
@@ -154,30 +153,36 @@ def _cut(data: bytes, line: int, last: bool) -> Block:
     if b'"' not in data:
         return Block(line, data, text, latin)
     rows = text.decode().removesuffix("\n").split("\n")
+    odd = [
+        row for row, line_text in enumerate(rows) if line_text.count('"') % 2
+    ]  # Only these can begin a longer record.
     plain: list[str] = []
     lines: list[int] = []
     quoted: list[Quoted] = []
     row = 0
-    while row < len(rows):
-        if '"' not in rows[row]:
-            plain.append(rows[row])
-            lines.append(line + row)
-            row += 1
-            continue
-        fields, count = _read_quoted(rows, row)
-        if fields is None and not last and count == len(rows) - row < LONGEST_RECORD:
+    for start in odd:
+        if start < row:
+            continue  # It ended the record before.
+        plain += rows[row:start]
+        lines += range(line + row, line + start)
+        fields, count = read_record(rows, start)
+        row = start
+        if fields is None and not last and count == len(rows) - start < LONGEST_RECORD:
             break  # The quote may end in what comes next.
-        count = count if fields is not None else 1  # A stray quote costs its own line and no other.
-        raw = "\n".join(rows[row : row + count]).removesuffix("\r")
-        quoted.append(Quoted(line + row, raw, fields))
-        row += count
+        row += count if fields is not None else 1  # A stray quote costs its own line and no other.
+        quoted.append(Quoted(line + start, "\n".join(rows[start:row]).removesuffix("\r"), fields))
+    else:
+        plain += rows[row:]
+        lines += range(line + row, line + len(rows))
+        row = len(rows)
     left = len("\n".join([*rows[row:], ""]).encode("latin-1" if latin else "utf-8")) if row < len(rows) else 0
     return Block(line, data[: len(data) - left], "\n".join([*plain, ""]).encode(), latin, lines, tuple(quoted))
 
 
-def _read_quoted(rows: list[str], row: int) -> tuple[list[str] | None, int]:
+def read_record(rows: list[str], row: int) -> tuple[list[str] | None, int]:
     """The fields of the record that starts at a row, None where they make no sense, and how many rows were read."""
-    reader = csv.reader((text + "\n" for text in islice(rows, row, row + LONGEST_RECORD)), strict=True)
+    places = range(row, min(row + LONGEST_RECORD, len(rows)))
+    reader = csv.reader((f"{rows[place]}\n" for place in places), strict=True)
     try:
         return next(reader), reader.line_num
     except csv.Error:

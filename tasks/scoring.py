@@ -94,6 +94,7 @@ def read_parquet(part: Part, job: Job, on_read: OnRead) -> Iterator[Reading]:
         path = UPath(part.source.path)
         if path.protocol not in ("", "file"):
             shutil.copyfileobj(stream, copy)
+            copy.flush()
             path = UPath(copy.name)
         table, schema = open_parquet(path.path)
         names = find_columns(list(schema), job)

@@ -18,12 +18,14 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from tasks.errors import UserError
-from tasks.records import Block
+from tasks.records import Block, Quoted, read_record
 from tasks.values import Counts, Job
 
 F32, F64, TEXT = pl.Float32(), pl.Float64(), pl.String()
 ADDED = {"prediction": F32, "prediction_low": F32, "prediction_high": F32, "extrapolated": pl.Boolean()}
 LINE, RAW = "\0line", "\0raw"  # names that no column of a file has
+QUOTED = r'"(?:[^"]|"")*"'
+WELL_QUOTED = rf'^(?:{QUOTED}|[^",]*)(?:,(?:{QUOTED}|[^",]*))*$'
 BATCH_ROWS = 100_000  # rows of a Parquet file that are read at a time
 ROW_GROUP = 500_000  # rows of a Parquet file that are compressed together
 
@@ -113,28 +115,36 @@ class Scorer:
 def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The records of a block with the wanted columns as text, and its rejects: the lines that are no records."""
     places = {name: columns.index(name) for name in wanted}
-    lines = pl.read_lines(block.plain, name=RAW) if block.plain else pl.DataFrame(schema={RAW: TEXT})
+    text, quoted = block.plain, list(block.quoted)
+    lines = pl.read_lines(text, name=RAW) if text else pl.DataFrame(schema={RAW: TEXT})
     counted = range(block.line, block.line + lines.height) if block.lines is None else block.lines
     lines = lines.with_columns(pl.Series(LINE, counted, pl.Int64))
-    fields = lines.select(pl.col(RAW).str.count_matches(",", literal=True) + 1).to_series()
+    separators = pl.col(RAW)
+    if has_quotes := b'"' in text:
+        sane = lines[RAW].str.contains(WELL_QUOTED)
+        for raw, line in lines.filter(~sane).iter_rows():
+            quoted.append(Quoted(line, raw, read_record([raw], 0)[0]))
+        lines, text = (lines, text) if sane.all() else (lines.filter(sane), b"")
+        separators = separators.str.replace_all(QUOTED, "")
+    fields = lines.select(separators.str.count_matches(",", literal=True) + 1).to_series()
     whole = fields == len(columns)
-    good, text = (lines, block.plain) if whole.all() else (lines.filter(whole), b"")
+    good, text = (lines, text) if whole.all() else (lines.filter(whole), b"")
     if good.height:
         text = text or write_lines(good.select(RAW), quote_style="never")
-        schema = {str(place): TEXT for place in range(len(columns))}
-        table = pl.scan_csv(text, has_header=False, schema=schema, quote_char=None, empty_string_is_null=False)
+        schema, mark = {str(place): TEXT for place in range(len(columns))}, '"' if has_quotes else None
+        table = pl.scan_csv(text, has_header=False, schema=schema, quote_char=mark, empty_string_is_null=False)
         good = good.hstack(table.select(pl.col(str(place)).alias(name) for name, place in places.items()).collect())
     else:
         good = good.with_columns(pl.lit("").alias(name) for name in wanted)
     broken = explain_broken(lines.filter(~whole), fields.filter(~whole), len(columns))
-    if not block.quoted:
+    if not quoted:
         return good, broken
-    quoted = pl.DataFrame(block.quoted, schema={LINE: pl.Int64, RAW: TEXT, "": pl.List(TEXT)}, orient="row")
-    fields = quoted[""].list.len().fill_null(0)
+    others = pl.DataFrame(quoted, schema={LINE: pl.Int64, RAW: TEXT, "": pl.List(TEXT)}, orient="row")
+    fields = others[""].list.len().fill_null(0)
     whole = fields == len(columns)
     chosen = [pl.col("").list.get(place, null_on_oob=True).alias(name) for name, place in places.items()]
-    good = pl.concat([good, quoted.filter(whole).select(RAW, LINE, *chosen)]).sort(LINE)
-    return good, pl.concat([broken, explain_broken(quoted.filter(~whole), fields.filter(~whole), len(columns))])
+    good = pl.concat([good, others.filter(whole).select(RAW, LINE, *chosen)]).sort(LINE)
+    return good, pl.concat([broken, explain_broken(others.filter(~whole), fields.filter(~whole), len(columns))])
 
 
 def explain_broken(lines: pl.DataFrame, fields: pl.Series, expected: int) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from tasks.errors import UserError
 from tasks.parameters import Batch
 from tasks.records import cut_blocks, open_input, read_header
 from tasks.steps import step
-from tasks.tables import count_rows
+from tasks.tables import count_rows, open_parquet
 from tasks.values import Job, Part, Plan, Receipt, Source
 
 MAGIC = re.compile(r"[*?\[]")
@@ -109,7 +109,7 @@ def split_source(source: Source) -> list[Part]:
                 end += len(block.data)
             cuts = [(start, line, sha256.hexdigest()) for start, line, sha256 in ranges]
         else:
-            end = count_rows(source.path)
+            end = count_rows(open_parquet(source.path)[0])
             cuts = [(start, 0, "") for start in range(0, end, RANGE_ROWS)]
         digest = meter.finish()
     stops = [start for start, *_ in cuts[1:]] + [end]

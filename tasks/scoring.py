@@ -33,6 +33,7 @@ from tasks.tables import (
     Scored,
     Scorer,
     check_types,
+    count_rows,
     find_columns,
     open_parquet,
     read_rows,
@@ -88,7 +89,7 @@ def read_csv(part: Part, job: Job, on_read: OnRead) -> Iterator[Reading]:
 def read_parquet(part: Part, job: Job, on_read: OnRead) -> Iterator[Reading]:
     """A part of a Parquet file, which is first copied to the disk where it is behind a URL."""
     with (
-        open_input(part.source.path, on_read=on_read) as (stream, meter),
+        open_input(part.source.path) as (stream, meter),
         tempfile.NamedTemporaryFile(suffix=".parquet") as copy,
     ):
         path = UPath(part.source.path)
@@ -99,8 +100,14 @@ def read_parquet(part: Part, job: Job, on_read: OnRead) -> Iterator[Reading]:
         table, schema = open_parquet(path.path)
         names = find_columns(list(schema), job)
         check_types(schema, names)
-        scorer = Scorer(job, list(schema), names, part.to_csv(job.batch))
-        scored = pipeline(scorer.score_batch, read_rows(table, part.start, part.stop))
+        scorer, share = Scorer(job, list(schema), names, part.to_csv(job.batch)), part.size / max(1, count_rows(table))
+
+        def batches() -> Iterator[Any]:
+            for rows in read_rows(table, part.start, part.stop):
+                yield rows
+                on_read(int(share * len(rows)))  # How many bytes they were is anybody's guess.
+
+        scored = pipeline(scorer.score_batch, batches())
         yield Reading(scored, _csv_line([*schema, *ADDED]), schema | ADDED, meter.finish)
 
 
@@ -213,7 +220,7 @@ def score_group(parts: list[Part], job: Job) -> list[Receipt]:
             except Exception as error:  # noqa: BLE001, whatever a file has in store must not stop the others
                 if not isinstance(error, UserError):
                     get_run_logger().exception("%s can't be predicted", part.source.path)
-                told = str(error) or type(error).__name__
+                told = " ".join(str(error).split()) or type(error).__name__
                 receipts.append(start_receipt(part, told))
     store = Store(job.place)
     name = digest("\n".join(part.name for part in parts).encode())[:16]

@@ -67,13 +67,13 @@ class Scorer:
         good = write_lines(table) if self.to_csv else table
         return Scored(good, write_lines(rejects), self.count(table, rejects))
 
-    def score(self, rows: pl.DataFrame, keep: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    def score(self, rows: pl.DataFrame, keep: list[str], strip: bool = False) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The columns to keep with the four added ones, and those of the rows that have no finite prediction.
 
         A feature is read as float64 and rounded to float32, as Keras does; the sum is taken in float32.
         """
         neuron = self.job.neuron
-        x = [pl.col(name).cast(F64, strict=False).cast(F32) for name in self.names]
+        x = [read_number(name, strip and rows.schema[name] == TEXT).cast(F32) for name in self.names]
         terms = [value * pl.lit(weight, F32) for value, weight in zip(x, neuron.weights, strict=True)]
         ranges = [[pl.lit(end, F32) for end in neuron.ranges[feature]] for feature in neuron.features]
         inside = [value.is_between(low, high) for value, (low, high) in zip(x, ranges, strict=True)]
@@ -93,9 +93,13 @@ class Scorer:
         if finite.all():
             return table, rows.clear()
         bad = rows.filter(~finite)
-        stripped = [pl.col(name).str.strip_chars() for name in self.names if rows.schema[name] == TEXT]
-        if stripped and not bad.with_columns(stripped).equals(bad):
-            return self.score(rows.with_columns(stripped), keep)  # Blanks around a number do no harm.
+        texts = [pl.col(name) for name in self.names if rows.schema[name] == TEXT]
+        if (
+            texts
+            and not strip
+            and bad.select((text != text.str.strip_chars()).any() for text in texts).sum_horizontal()[0]
+        ):
+            return self.score(rows, keep, strip=True)  # Blanks around a number do no harm, but looking for them costs.
         return table.filter(finite), bad
 
     def count(self, table: pl.DataFrame, rejects: pl.DataFrame) -> Counts:
@@ -103,7 +107,7 @@ class Scorer:
         edges = self.job.neuron.targets.edges
         step = (edges[-1] - edges[0]) / (len(edges) - 1)
         near = np.clip(table["prediction"].to_numpy(), edges[0] - step, edges[-1])
-        places = np.clip(np.floor((near - edges[0]) / step) + 1, 0, len(edges)).astype(np.int8)
+        places = np.clip(np.floor((near - edges[0]) / step) + 1, 0, len(edges)).astype(np.int16)
         return Counts(
             predicted=table.height,
             extrapolated=int(table["extrapolated"].sum()),
@@ -147,6 +151,12 @@ def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl
     return good, pl.concat([broken, explain_broken(others.filter(~whole), fields.filter(~whole), len(columns))])
 
 
+def read_number(name: str, strip: bool) -> pl.Expr:
+    """A column as float64, null where it is no number; of text, blanks around the number may be stripped."""
+    column = pl.col(name)
+    return (column.str.strip_chars() if strip else column).cast(F64, strict=False)
+
+
 def explain_broken(lines: pl.DataFrame, fields: pl.Series, expected: int) -> pl.DataFrame:
     """Lines that are no records as rejects; `fields` is how many each has, 0 where the quoting makes no sense."""
     found = pl.lit(fields)
@@ -165,9 +175,9 @@ def explain_rejects(bad: pl.DataFrame, names: list[str], raw: pl.Expr) -> pl.Dat
     """Rows without a finite prediction, as line, column, value, reason and raw text; the first reason counts."""
     found: list[tuple[pl.Expr, pl.Expr, pl.Expr]] = []
     for name in names:
-        text, value = pl.col(name).cast(TEXT).fill_null(""), pl.col(name).cast(F64, strict=False)
+        text, value = pl.col(name).cast(TEXT).fill_null(""), read_number(name, bad.schema[name] == TEXT)
         reason = (
-            pl.when(text == "").then(pl.lit("empty"))
+            pl.when(text.str.strip_chars() == "").then(pl.lit("empty"))
             .when(value.is_null()).then(pl.lit("not a number"))
             .when(value.is_nan()).then(pl.lit("NaN"))
             .when(value.is_infinite() & text.str.contains("(?i)inf")).then(pl.lit("infinite"))
@@ -240,9 +250,9 @@ def read_rows(table: pl.LazyFrame, start: int, stop: int | None) -> Iterator[pl.
     return rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
 
 
-def count_rows(path: str) -> int:
+def count_rows(table: pl.LazyFrame) -> int:
     """How many rows a Parquet file has."""
-    return int(pl.scan_parquet(path).select(pl.len()).collect().item())
+    return int(table.select(pl.len()).collect().item())
 
 
 def write_parquet(path: Path, schema: dict[str, pl.DataType], tables: Iterator[pl.DataFrame]) -> None:

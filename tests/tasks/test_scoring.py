@@ -69,7 +69,7 @@ def score(tmp_path: Path, neuron: Neuron) -> Scoring:
         pytest.param("7,abc,x", '3,RM,abc,not a number,"7,abc,x"', id="not a number"),
         pytest.param("7,1_000,x", '3,RM,1_000,not a number,"7,1_000,x"', id="python's underscores"),
         pytest.param("7,,x", '3,RM,"",empty,"7,,x"', id="empty"),
-        pytest.param("7,  ,x", '3,RM,"",empty,"7,  ,x"', id="blank"),
+        pytest.param("7,  ,x", '3,RM,  ,empty,"7,  ,x"', id="blank"),
         pytest.param('7,"",x', '3,RM,"",empty,"7,"""",x"', id="empty in quotes"),
         pytest.param("7,NaN,x", '3,RM,NaN,NaN,"7,NaN,x"', id="NaN"),
         pytest.param("7,-inf,x", '3,RM,-inf,infinite,"7,-inf,x"', id="infinite"),
@@ -269,7 +269,7 @@ def test_parquet_keeps_its_columns_and_types_and_rejects_show_rows_as_json(score
 
 def test_parquet_may_hold_numbers_as_text_or_of_any_width(score: Scoring) -> None:
     score(parquet(RM=["5", " 5 ", "x"]), "a.parquet", format="csv")
-    assert score.predictions.decode() == f"RM,{ADDED}\n5,{PREDICTED_5}\n5,{PREDICTED_5}\n"
+    assert score.predictions.decode() == f"RM,{ADDED}\n5,{PREDICTED_5}\n 5 ,{PREDICTED_5}\n"
     score(parquet(RM=pl.Series([5], dtype=pl.Int8)), "a.parquet", format="csv")
     assert score.predictions.decode() == f"RM,{ADDED}\n5,{PREDICTED_5}\n"
 

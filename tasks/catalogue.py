@@ -1,5 +1,7 @@
 """What is in the store, and whether it is whole."""
 
+import hashlib
+import json
 from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
@@ -9,7 +11,7 @@ from rich.table import Table
 
 from tasks.champion import POINTER, read_champion, read_log
 from tasks.errors import UserError
-from tasks.store import Store, digest
+from tasks.store import MANIFEST, Store, digest
 
 
 def list_models(store: Store) -> list[dict[str, Any]]:
@@ -72,6 +74,7 @@ def find_differences(store: Store) -> list[str]:
                 found.append(f"{store.model(version) / name} is missing.")
             elif digest(data) != facts["sha256"]:
                 found.append(f"{store.model(version) / name} has other bytes than its manifest says.")
+    found += find_batch_differences(store)
     for name in store.names("datasets"):
         if digest(store.read(store.root / "datasets" / name) or b"") != name.partition(".")[0]:
             found.append(f"{store.root / 'datasets' / name} has other bytes than its name says.")
@@ -81,4 +84,20 @@ def find_differences(store: Store) -> list[str]:
             found.append(f"{store.root / POINTER} points to {champion.version}, which is not a complete version.")
     except UserError as error:
         found.append(str(error))
+    return found
+
+
+def find_batch_differences(store: Store) -> list[str]:
+    """The same for the batches in the store, whose files may be too large to hold in memory."""
+    found = []
+    for batch in store.names("predictions"):
+        place = store.root / "predictions" / batch
+        manifest = store.read(place / MANIFEST)
+        for name, facts in json.loads(manifest)["files"].items() if manifest else ():
+            if not (place / name).exists():
+                found.append(f"{place / name} is missing.")
+                continue
+            with (place / name).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != facts["sha256"]:
+                    found.append(f"{place / name} has other bytes than its manifest says.")
     return found

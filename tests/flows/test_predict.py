@@ -19,6 +19,7 @@ from upath import UPath
 
 from flows.predict import predict
 from tasks.batches import read_manifest
+from tasks.catalogue import find_differences
 from tasks.champion import promote
 from tasks.errors import UserError
 from tasks.model import Neuron
@@ -99,6 +100,17 @@ def test_a_batch_leaves_predictions_rejects_and_a_manifest_and_its_report_in_the
     assert "±0.50 (90%, split-conformal); on the model's test rows its 90% interval held 90% of the time" in text
     assert f"`{place}/a.predictions.csv`" in text
     assert len(text) < 60_000
+
+
+def test_verify_knows_the_files_of_a_batch(served: Store, inbox: Path) -> None:
+    place = Path(predict(Batch(inputs=[str(inbox)])))
+    assert find_differences(served) == []
+    (place / "a.predictions.csv").write_bytes(b"other")
+    (place / "b.predictions.csv").unlink()
+    assert find_differences(served) == [
+        f"{place}/a.predictions.csv has other bytes than its manifest says.",
+        f"{place}/b.predictions.csv is missing.",
+    ]
 
 
 def test_what_is_done_is_not_done_again_and_what_changed_is(served: Store, inbox: Path) -> None:

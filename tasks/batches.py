@@ -17,7 +17,7 @@ from tasks.errors import UserError
 from tasks.model import Neuron
 from tasks.parameters import Batch
 from tasks.steps import step
-from tasks.store import MANIFEST, Store, digest, to_json
+from tasks.store import MANIFEST, Store, digest, locate, to_json
 from tasks.tables import join_parquet
 from tasks.values import WORK, Counts, Job, Manifest, Receipt
 
@@ -40,7 +40,7 @@ def start_batch(batch: Batch, root: str) -> tuple[Job, list[Receipt]]:
     neuron = store.neuron(champion.version)
     settings = batch.model_dump(include={"format", "columns", "interval"})
     name = f"{neuron.version}-{digest(to_json([root, settings]))[:8]}"
-    home = Store(str(UPath(batch.output) / name if batch.output else store.root / "predictions" / name))
+    home = Store(str(locate(batch.output) / name if batch.output else store.root / "predictions" / name))
     home.check_writable()
     job = Job(place=str(home.root), batch=batch, neuron=neuron)
     get_run_logger().info("Predicting with %s into %s", neuron.version, job.place)
@@ -49,7 +49,7 @@ def start_batch(batch: Batch, root: str) -> tuple[Job, list[Receipt]]:
 
 def read_manifest(place: str) -> Manifest:
     """The manifest of a complete batch."""
-    return Manifest.model_validate_json((UPath(place) / MANIFEST).read_bytes())
+    return Manifest.model_validate_json((locate(place) / MANIFEST).read_bytes())
 
 
 def read_receipts(place: UPath) -> list[Receipt]:

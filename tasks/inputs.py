@@ -8,12 +8,12 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from prefect import get_run_logger
-from upath import UPath
 
 from tasks.errors import UserError
 from tasks.parameters import Batch
 from tasks.records import cut_blocks, open_input, read_header
 from tasks.steps import step
+from tasks.store import locate
 from tasks.tables import count_rows, open_parquet
 from tasks.values import Job, Part, Plan, Receipt, Source
 
@@ -35,7 +35,7 @@ def list_files(text: str) -> tuple[str, list[Source]]:
     Raises:
         UserError: there is nothing.
     """
-    path = UPath(text) if "://" in text else UPath(text).expanduser().absolute()
+    path = locate(text) if "://" in text else locate(text).expanduser().absolute()
     fs, name = path.fs, path.path.rstrip("/")
     try:
         if fs.isfile(name):
@@ -133,7 +133,7 @@ def digest_source(source: Source) -> str:
 
 def plan_parts(sources: list[Source], earlier: list[Receipt], job: Job) -> Plan:
     """What is left to score: not what an earlier run of the batch did and what has not changed since."""
-    place = UPath(job.place)
+    place = locate(job.place)
     done = {(receipt.source.path, receipt.start, receipt.stop): receipt for receipt in earlier if not receipt.error}
 
     def stands(part: Part) -> Receipt | None:

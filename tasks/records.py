@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from backports import zstd
-from upath import UPath
 
 from tasks.errors import UserError
+from tasks.store import locate
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -86,7 +86,7 @@ def open_input(
 
     `on_read` is told the number of bytes, as stored, of every read.
     """
-    with UPath(path).open("rb") as file:
+    with locate(path).open("rb") as file:
         file.seek(start)
         meter = Meter(file, None if stop is None else stop - start, on_read)
         content = io.BufferedReader(meter, READ_BYTES)

@@ -20,13 +20,12 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-from upath import UPath
 
 from tasks.errors import UserError
 from tasks.parameters import Batch
 from tasks.records import cut_blocks, open_input, read_header
 from tasks.steps import step
-from tasks.store import Store, digest, to_json
+from tasks.store import Store, digest, locate, to_json
 from tasks.tables import (
     ADDED,
     TEXT,
@@ -43,6 +42,7 @@ from tasks.values import WORK, Job, Part, Receipt
 
 REJECTS_HEADER = b"line,column,value,reason,raw\n"
 THREADS = 2  # blocks that are scored at a time; Polars spreads each over the cores as well
+CONNECTING = 10  # seconds that a cluster has to answer
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -92,11 +92,11 @@ def read_parquet(part: Part, job: Job, on_read: OnRead) -> Iterator[Reading]:
         open_input(part.source.path) as (stream, meter),
         tempfile.NamedTemporaryFile(suffix=".parquet") as copy,
     ):
-        path = UPath(part.source.path)
+        path = locate(part.source.path)
         if path.protocol not in ("", "file"):
             shutil.copyfileobj(stream, copy)
             copy.flush()
-            path = UPath(copy.name)
+            path = locate(copy.name)
         table, schema = open_parquet(path.path)
         names = find_columns(list(schema), job)
         check_types(schema, names)
@@ -236,14 +236,24 @@ def choose_runner(batch: Batch) -> TaskRunner[Any]:
         from prefect_dask.task_runners import DaskTaskRunner
     except ImportError:
         raise UserError("--runner dask needs more packages: pip install 'linear-neuron[dask]'.") from None
-    return DaskTaskRunner(address=batch.dask_address or None)
+    return DaskTaskRunner(address=batch.dask_address or None, client_kwargs={"timeout": CONNECTING})
 
 
 def score_groups(groups: list[list[Part]], job: Job) -> list[Receipt]:
-    """Scores the groups where the batch says, and returns the receipts of all their parts, in order."""
+    """Scores the groups where the batch says, and returns the receipts of all their parts, in order.
+
+    Raises:
+        UserError: there is no cluster.
+    """
     receipts: list[Receipt] = []
+    if not groups:
+        return receipts
     with choose_runner(job.batch) as runner:
-        futures = runner.map(cast(Any, score_group), {"parts": groups, "job": unmapped(job)})
+        try:
+            futures = runner.map(cast(Any, score_group), {"parts": groups, "job": unmapped(job)})
+        except OSError as error:
+            told = f"There is no Dask scheduler at {job.batch.dask_address}: {error}"
+            raise UserError(f"{told}. Start one, or predict with --runner local.") from error
         for parts, future in zip(groups, futures, strict=True):
             result: Any = future.result(raise_on_failure=False)
             if isinstance(result, BaseException):

@@ -64,13 +64,17 @@ def plainly(path: UPath) -> Iterator[None]:
         ) from error
 
 
+def locate(name: str) -> UPath:
+    """A path or URL; what others write to it must be seen at once, so an object store's listings are not cached."""
+    return UPath(name, use_listings_cache=False) if "://" in name else UPath(name)
+
+
 class Store:
     """Datasets, models and predictions under one root, which is a folder or a URL such as s3://bucket/prefix."""
 
     def __init__(self, root: str | None = None) -> None:
         name = root or os.environ.get("LINEAR_NEURON_STORE") or "store"
-        # What others write must be seen at once, so an object store's listings are not cached.
-        self.root = UPath(name, use_listings_cache=False) if "://" in name else UPath(name)
+        self.root = locate(name)
         self.local = self.root.protocol in ("", "file")
         if self.local:
             self.root = UPath(Path(self.root.path).expanduser().absolute())

@@ -222,6 +222,28 @@ def test_without_a_place_to_write_nothing_is_predicted(served: Store, inbox: Pat
         predict(Batch(inputs=[str(inbox)], output=str(inbox / "a.csv")))
 
 
+def test_an_empty_inbox_is_a_batch_of_nothing(served: Store, tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    place = predict(Batch(inputs=[str(tmp_path / "inbox")]))
+    assert contents(place) == {}
+    assert read_manifest(place).total.rows == 0
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_without_a_cluster_nothing_is_predicted(served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.scoring.CONNECTING", 1)
+    with pytest.raises(
+        UserError, match=r"There is no Dask scheduler at tcp://127.0.0.1:1: .*or predict with --runner local"
+    ):
+        predict(Batch(inputs=[str(inbox)], runner="dask", dask_address="tcp://127.0.0.1:1"))
+
+
+def test_dask_is_an_extra(served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
+    with pytest.raises(UserError, match="--runner dask needs more packages"):
+        predict(Batch(inputs=[str(inbox)], runner="dask"))
+
+
 def test_predicting_never_imports_tensorflow() -> None:
     code = "import sys, flows.predict; sys.exit(bool({'tensorflow', 'keras'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -168,9 +168,11 @@ def predict(
 ) -> None:
     """Predict files with the champion, and print the folder of the predictions as the last line."""
     os.environ["LINEAR_NEURON_STORE"] = store
+    wait_for_server = begin_server()
     from flows.predict import predict as flow
     from tasks.batches import read_manifest, summarize
 
+    wait_for_server()
     place = flow(batch.model_copy(update={"inputs": list(inputs)} if inputs else {}))
     sys.stdout.write(summarize(read_manifest(place), place))
 

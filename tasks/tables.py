@@ -52,7 +52,8 @@ class Scorer:
         """Scores a block of CSV. To CSV its lines stay as they are, to Parquet every column is text."""
         good, broken = parse_block(block, self.columns, self.names if self.to_csv else self.columns)
         table, bad = self.score(good, [RAW] if self.to_csv else self.columns)
-        rejects = pl.concat([explain_rejects(bad, self.names, pl.col(RAW)), broken]).sort("line")
+        rejects = explain_rejects(bad, self.names, pl.col(RAW))
+        rejects = pl.concat([rejects, broken]).sort("line") if broken is not None else rejects
         if not self.to_csv:
             return Scored(table, write_lines(rejects), self.count(table, rejects))
         lines, bad_lines = write_lines(table, quote_style="never", line_terminator=self.line_end), write_lines(rejects)
@@ -116,8 +117,8 @@ class Scorer:
         )
 
 
-def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The records of a block with the wanted columns as text, and its rejects: the lines that are no records."""
+def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl.DataFrame, pl.DataFrame | None]:
+    """The records of a block with the wanted columns as text, and as rejects the lines that are no records, if any."""
     places = {name: columns.index(name) for name in wanted}
     text, quoted = block.plain, list(block.quoted)
     lines = pl.read_lines(text, name=RAW) if text else pl.DataFrame(schema={RAW: TEXT})
@@ -140,6 +141,8 @@ def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl
         good = good.hstack(table.select(pl.col(str(place)).alias(name) for name, place in places.items()).collect())
     else:
         good = good.with_columns(pl.lit("").alias(name) for name in wanted)
+    if whole.all() and not quoted:
+        return good, None
     broken = explain_broken(lines.filter(~whole), fields.filter(~whole), len(columns))
     if not quoted:
         return good, broken

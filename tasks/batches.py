@@ -146,7 +146,10 @@ def write_summary(manifest: Manifest, neuron: Neuron, place: str, picture: bytes
         f"By version `{manifest.version}` into `{place}`.",
     ]
     if failed:
-        parts += [f"**{len(failed)} files could not be predicted:**", "\n".join(map(_line, failed[:SHOWN]))]
+        parts += [
+            f"**{len(failed)} of {len(manifest.inputs)} files could not be predicted:**",
+            "\n".join(map(_line, failed[:SHOWN])),
+        ]
     if total.rejects:
         rows = "\n".join(f"| {reason} | {count:,} |" for reason, count in sorted(total.rejects.items()))
         parts.append(f"## Rejected rows\n\n| Reason | Rows |\n| --- | ---: |\n{rows}")

@@ -20,9 +20,9 @@ from tasks.values import Job, Part, Plan, Receipt, Source
 MAGIC = re.compile(r"[*?\[]")
 KNOWN = re.compile(r"\.(csv|csv\.gz|csv\.zst|parquet)$", re.IGNORECASE)
 PASSED_OVER = re.compile(r"/[._][^/]*$|\.(predictions|rejects)\.\w+$")  # hidden files, and what a batch wrote
-RANGE_BYTES = 64 << 20  # of a large file, on a cluster
+RANGE_BYTES = 32 << 20  # of a large file, on a cluster
 RANGE_ROWS = 2_000_000  # the same of Parquet
-GROUP_BYTES, GROUP_FILES = 64 << 20, 100  # small files share a step, which costs more than scoring them
+GROUP_BYTES, GROUP_FILES = 32 << 20, 100  # small files share a step, which costs more than scoring them
 
 LOOKING = 8  # inputs that are looked at at a time, since a bucket answers slowly
 

@@ -294,7 +294,7 @@ def main(arguments: list[str]) -> None:
         compare_peers(folder, model, chosen.rows, chosen.rounds)
         compare_sizes(folder, store, chosen.rows, chosen.rounds)
         compare_counts(folder, store, chosen.files, chosen.rounds)
-        compare_clusters(folder, store, chosen.rows, chosen.rounds)
+        compare_clusters(folder, store, 4 * chosen.rows, chosen.rounds)
 
 
 if __name__ == "__main__":

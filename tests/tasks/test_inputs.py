@@ -129,7 +129,7 @@ def test_small_files_share_a_step_and_large_ones_do_not() -> None:
     def part(size: int) -> Part:
         return Part(source=Source(path="a.csv", name="a"), size=size)
 
-    small, large = part(1000), part(60 << 20)
+    small, large = part(1000), part(30 << 20)
     assert [len(group) for group in group_parts([small] * 250)] == [100, 100, 50]
     assert [len(group) for group in group_parts([large, large, small, small])] == [1, 3]
     assert group_parts([]) == []

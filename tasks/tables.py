@@ -23,7 +23,8 @@ from tasks.values import Counts, Job
 
 F32, F64, TEXT = pl.Float32(), pl.Float64(), pl.String()
 ADDED = {"prediction": F32, "prediction_low": F32, "prediction_high": F32, "extrapolated": pl.Boolean()}
-LINE, RAW = "\0line", "\0raw"  # names that no column of a file has
+COMMA = ord(",")
+LINE, RAW, LAST = "\0line", "\0raw", "\0last"  # names that no column of a file has
 QUOTED = r'"(?:[^"]|"")*"'
 WELL_QUOTED = rf'^(?:{QUOTED}|[^",]*)(?:,(?:{QUOTED}|[^",]*))*$'
 BATCH_ROWS = 100_000  # rows of a Parquet file that are read at a time
@@ -119,6 +120,8 @@ class Scorer:
 
 def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl.DataFrame, pl.DataFrame | None]:
     """The records of a block with the wanted columns as text, and as rejects the lines that are no records, if any."""
+    if (clean := parse_clean_block(block, columns, wanted)) is not None:
+        return clean, None
     places = {name: columns.index(name) for name in wanted}
     text, quoted = block.plain, list(block.quoted)
     lines = pl.read_lines(text, name=RAW) if text else pl.DataFrame(schema={RAW: TEXT})
@@ -136,13 +139,9 @@ def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl
     good, text = (lines, text) if whole.all() else (lines.filter(whole), b"")
     if good.height:
         text = text or write_lines(good.select(RAW), quote_style="never")
-        schema, mark = {str(place): TEXT for place in range(len(columns))}, '"' if has_quotes else None
-        table = pl.scan_csv(text, has_header=False, schema=schema, quote_char=mark, empty_string_is_null=False)
-        good = good.hstack(table.select(pl.col(str(place)).alias(name) for name, place in places.items()).collect())
+        good = good.hstack(_read_fields(text, len(columns), places, '"' if has_quotes else None))
     else:
         good = good.with_columns(pl.lit("").alias(name) for name in wanted)
-    if whole.all() and not quoted:
-        return good, None
     broken = explain_broken(lines.filter(~whole), fields.filter(~whole), len(columns))
     if not quoted:
         return good, broken
@@ -158,6 +157,34 @@ def read_number(name: str, strip: bool) -> pl.Expr:
     """A column as float64, null where it is no number; of text, blanks around the number may be stripped."""
     column = pl.col(name)
     return (column.str.strip_chars() if strip else column).cast(F64, strict=False)
+
+
+def parse_clean_block(block: Block, columns: list[str], wanted: list[str]) -> pl.DataFrame | None:
+    """The same, for less, for a block in which every line is a record without quotes; none for other blocks.
+
+    Where no line lacks its last field, and there are as many separators as there should be, no line has one too many.
+    """
+    if block.lines is not None or b'"' in block.plain:
+        return None
+    lines = pl.read_lines(block.plain, name=RAW)
+    if np.count_nonzero(np.frombuffer(block.plain, np.uint8) == COMMA) != lines.height * (len(columns) - 1):
+        return None
+    try:
+        places = {name: columns.index(name) for name in wanted} | {LAST: len(columns) - 1}
+        fields = _read_fields(block.plain, len(columns), places, None)
+    except pl.exceptions.PolarsError:  # Its first line has other fields than the header.
+        return None
+    if fields.height != lines.height or fields.select((pl.col(LAST).fill_null("") == "").any()).item():
+        return None
+    counted = pl.Series(LINE, range(block.line, block.line + lines.height), pl.Int64)
+    return lines.with_columns(counted).hstack(fields.drop(LAST))
+
+
+def _read_fields(text: bytes, width: int, places: dict[str, int], quote: str | None) -> pl.DataFrame:
+    """Some fields of CSV text without a header, by name; Polars is silent about lines of another width."""
+    schema = {str(place): TEXT for place in range(width)}
+    table = pl.scan_csv(text, has_header=False, schema=schema, quote_char=quote, empty_string_is_null=False)
+    return table.select(pl.col(str(place)).alias(name) for name, place in places.items()).collect()
 
 
 def explain_broken(lines: pl.DataFrame, fields: pl.Series, expected: int) -> pl.DataFrame:

@@ -147,6 +147,13 @@ def test_a_header_alone_gives_a_header_alone(score: Scoring) -> None:
     assert score.predictions.decode() == f"id,RM,{ADDED}\n"
 
 
+def test_one_field_too_many_does_not_make_up_for_one_too_few(score: Scoring) -> None:
+    score(b"id,RM,note\n1,5,a,\n2,5\n3,5,a\n")
+    assert score.rejects == f'{REJECTS}2,"",4,too many fields,"1,5,a,"\n3,"",2,too few fields,"2,5"\n'
+    score(b"id,RM,note\n1,5,a\n2,5\n3,5,a,b\n")
+    assert score.rejects == f'{REJECTS}3,"",2,too few fields,"2,5"\n4,"",4,too many fields,"3,5,a,b"\n'
+
+
 def test_rejects_stand_in_the_order_of_their_lines(score: Scoring) -> None:
     score(b'id,RM\n1,a\n2\n3,"b"\n4,"\n5,c\n6,5\n')
     assert [line.split(",")[0] for line in score.rejects.splitlines()[1:]] == ["2", "3", "4", "5", "6"]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from prefect import flow
 from upath import UPath
 
 from tasks.batches import join_ranges, write_summary
@@ -60,7 +61,8 @@ def test_a_range_that_changed_since_it_was_cut_is_refused(tmp_path: Path, neuron
 @pytest.mark.usefixtures("server")
 def test_files_whose_step_was_lost_are_told(tmp_path: Path, neuron: Neuron) -> None:
     (tmp_path / "file").touch()  # Where a folder should be, so that not even receipts can be written.
-    (receipt,) = score_groups([[Part(source=SOURCE)]], Job(place=str(tmp_path / "file"), batch=Batch(), neuron=neuron))
+    job = Job(place=str(tmp_path / "file"), batch=Batch(), neuron=neuron)
+    (receipt,) = flow(score_groups)([[Part(source=SOURCE)]], job)
     assert receipt.error.startswith("the step that scored it was lost (The store refuses ")
 
 

@@ -1,6 +1,6 @@
-# make run    train the neuron once            make lint   style, types, the rooms' rules
-# make test   run the tests                    make bench  time the job beside its peers
-# make lock   write requirements.lock anew
+# make run    train the neuron once                  make lint   style, types, the rooms' rules
+# make up     server, UI, schedules and a worker     make bench  time the job beside its peers
+# make test   run the tests                          make lock   write requirements.lock anew
 
 PYTHON ?= python3
 bin := .venv/bin
@@ -10,6 +10,9 @@ unexport PYTHONDONTWRITEBYTECODE
 
 run: .venv/done
 	$(bin)/linear-neuron retrain
+
+up: .venv/done
+	exec $(bin)/linear-neuron up
 
 test: .venv/done
 	$(bin)/coverage erase
@@ -40,4 +43,4 @@ lock: .venv/done
 	$(uv) pip install --python $(bin)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-.PHONY: run test lint bench lock
+.PHONY: run up test lint bench lock

@@ -6,7 +6,7 @@ import sys
 import time
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Parameter, validators
 from pydantic import ValidationError
 
 from deployments.server import begin_server
@@ -177,6 +177,30 @@ def predict(
     sys.stdout.write(summarize(read_manifest(place), place))
 
 
+@app.command
+def up(
+    *,
+    host: Annotated[str, Parameter(help="Address to listen on; any but loopback needs an auth string.")] = "127.0.0.1",
+    port: Annotated[
+        int, Parameter(help="Port of the API and the UI.", validator=validators.Number(gte=1, lte=65535))
+    ] = 4200,
+    store: StoreFlag = "store",
+) -> None:
+    """Start a Prefect server with its UI, the deployments and a worker, in the foreground; Ctrl-C stops them all."""
+    os.environ["LINEAR_NEURON_STORE"] = store
+    from deployments import stack
+
+    stack.up(host, port)
+
+
+@app.command
+def deploy() -> None:
+    """Register the work pool, the deployments and the automations at PREFECT_API_URL, as the files have them."""
+    from deployments import deploy
+
+    deploy.run()
+
+
 def main() -> None:
     """Runs a command; a mistake of the user's ends it with one sentence and status 2."""
     for name, value in SETTINGS.items():
@@ -198,3 +222,7 @@ def _explain(error: Exception) -> str:
         ]
         return "; ".join(told) + "."
     return " ".join(str(error).split())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+"""Brings a Prefect server in line with prefect.yaml and automations.yaml, however often it is called."""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.server.schemas.schedules import SCHEDULE_TYPES
+from prefect.settings import PREFECT_API_URL
+from prefect.utilities.templating import apply_values
+from pydantic import TypeAdapter, ValidationError
+
+from deployments.worker import NeuronWorker
+from tasks.errors import UserError
+
+PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
+AUTOMATIONS_FILE = Path(__file__).with_name("automations.yaml")
+POOL = "linear-neuron"
+ALERT_BLOCK = "linear-neuron-alerts"
+DATED_SCHEDULE: TypeAdapter[SCHEDULE_TYPES] = TypeAdapter(SCHEDULE_TYPES)
+Config = dict[str, Any]
+
+
+def read_deployments(file: Path = PREFECT_FILE) -> list[Config]:
+    """The deployments of prefect.yaml with their settings filled in, and every schedule checked.
+
+    Raises:
+        UserError: a cron line or a time zone that does not exist.
+    """
+    # Prefect leaves an unset variable in the text, so the default has to stand before anything reads the file.
+    os.environ.setdefault("LINEAR_NEURON_TIMEZONE", "UTC")
+    content: Any = apply_values(yaml.safe_load(file.read_text()), dict(os.environ), remove_notset=False)
+    deployments: list[Config] = content["deployments"]
+    for deployment in deployments:
+        for schedule in deployment.get("schedules") or []:
+            cron, timezone = schedule["cron"], schedule.get("timezone")
+            try:
+                CronSchedule(cron=cron, timezone=timezone)
+            except ValidationError as error:
+                raise UserError(
+                    f"{file.name}, schedule {schedule['slug']} of {deployment['name']}: cron {cron!r} in time zone "
+                    f"{timezone!r} is not a schedule ({error.errors()[0]['msg']}). "
+                    "The time zone comes from LINEAR_NEURON_TIMEZONE, such as Europe/Berlin."
+                ) from None
+    return deployments
+
+
+def run() -> None:
+    """Deploys, and prints when what runs next."""
+    for date, name in asyncio.run(deploy()):
+        sys.stdout.write(f"Next run of {name}: {date:%a %Y-%m-%d %H:%M %Z}\n")
+
+
+async def deploy() -> list[tuple[datetime, str]]:
+    """Creates or updates the work pool, the deployments and the automations, and removes what left the files.
+
+    Returns:
+        When each active schedule of ours fires next, soonest first, with the name of its deployment.
+
+    Raises:
+        UserError: a wrong schedule; a server that is dead or refuses us; a work pool of our name and another's type.
+    """
+    configs = read_deployments()
+    if not (url := PREFECT_API_URL.value()):
+        raise UserError("Deploying needs a server: set PREFECT_API_URL, or start one with `linear-neuron up`.")
+    async with get_client() as client:
+        with _plainly(url):
+            await _ensure_pool(client)
+            _prefect_deploy()
+            await _remove_schedules(client, configs)
+            await _register_automations(client)
+            return await _next_runs(client)
+
+
+@contextmanager
+def _plainly(url: str) -> Iterator[None]:
+    """Turns what a Prefect API may answer into one sentence."""
+    try:
+        yield
+    except PrefectHTTPStatusError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            raise UserError(
+                f"The Prefect API at {url} refuses us (status {status}): set PREFECT_API_AUTH_STRING "
+                "to what its PREFECT_SERVER_API_AUTH_STRING is."
+            ) from error
+        raise UserError(f"The Prefect API at {url} answers with status {status}: {error.response.text}") from error
+    except httpx.HTTPError as error:
+        raise UserError(
+            f"No Prefect API answers at {url} ({error or type(error).__name__}): start it, or correct PREFECT_API_URL."
+        ) from error
+
+
+async def _ensure_pool(client: PrefectClient) -> None:
+    try:
+        pool = await client.read_work_pool(POOL)
+    except ObjectNotFound:
+        template = NeuronWorker.get_default_base_job_template()
+        pool = await client.create_work_pool(
+            WorkPoolCreate(name=POOL, type=NeuronWorker.type, base_job_template=template)
+        )
+    if pool.type != NeuronWorker.type:
+        raise UserError(
+            f"The work pool {POOL} at {client.api_url} is of type {pool.type}, and ours is {NeuronWorker.type}: "
+            f"remove it with `prefect work-pool delete {POOL}`, and deploy again."
+        )
+
+
+def _prefect_deploy() -> None:
+    """Prefect's own command, so that the file means here what it means to `prefect deploy`."""
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"`prefect deploy` failed: {' '.join((done.stdout + done.stderr).split())[-600:]}")
+
+
+async def _ours(client: PrefectClient) -> list[DeploymentResponse]:
+    return await client.read_deployments(work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])))
+
+
+async def _remove_schedules(client: PrefectClient, configs: list[Config]) -> None:
+    """Removes what Prefect's deploy leaves behind: schedules that left the file. Those made in the UI have no slug."""
+    kept = {config["name"]: {schedule["slug"] for schedule in config.get("schedules") or []} for config in configs}
+    for deployment in await _ours(client):
+        for schedule in deployment.schedules:
+            if deployment.name in kept and schedule.slug and schedule.slug not in kept[deployment.name]:
+                await client.delete_deployment_schedule(deployment.id, schedule.id)
+
+
+async def _next_runs(client: PrefectClient) -> list[tuple[datetime, str]]:
+    runs: list[tuple[datetime, str]] = []
+    for deployment in await _ours(client):
+        for schedule in deployment.schedules:
+            if schedule.active and not deployment.paused:
+                # The client's schedules hold no clock; the server's, of the same fields, do.
+                dated = DATED_SCHEDULE.validate_python(schedule.schedule.model_dump())
+                runs += [(date, deployment.name) for date in await dated.get_dates(1)]
+    return sorted(runs)
+
+
+async def _register_automations(client: PrefectClient) -> None:
+    """Creates or updates automations by name; removes those of ours that are no longer wanted."""
+    alert_block = await _alert_block(client)
+    wanted = {}
+    for config in yaml.safe_load(AUTOMATIONS_FILE.read_text())["automations"]:
+        for action in config["actions"]:
+            if action["type"] == "send-notification":
+                action["block_document_id"] = alert_block
+        if alert_block or "alert" not in config["name"]:
+            wanted[config["name"]] = AutomationCore.model_validate(config)
+    for known in await client.read_automations():
+        if automation := wanted.pop(known.name, None):
+            # Writing it anew would make the server forget which runs it is waiting for.
+            if AutomationCore.model_validate(known.model_dump()) != automation:
+                await client.update_automation(known.id, automation)
+        elif known.name.startswith(f"{POOL} "):
+            await client.delete_automation(known.id)
+    for automation in wanted.values():
+        await client.create_automation(automation)
+
+
+async def _alert_block(client: PrefectClient) -> str | None:
+    """The id of the notification block for alerts: made from LINEAR_NEURON_ALERT_WEBHOOK, or by hand in the UI."""
+    if url := os.environ.get("LINEAR_NEURON_ALERT_WEBHOOK"):
+        block = CustomWebhookNotificationBlock(name=POOL, url=url, json_data={"text": "{{subject}}\n{{body}}"})
+        await block.save(ALERT_BLOCK, overwrite=True, client=client)
+    for document in await client.read_block_documents():
+        if document.name == ALERT_BLOCK:
+            return str(document.id)
+    return None

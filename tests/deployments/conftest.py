@@ -1,0 +1,108 @@
+"""Real parts that the tests share: `linear-neuron up`, a server on PostgreSQL, a browser."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.deployments.parts import Server, Stack, Webhook, free_port
+
+
+@pytest.fixture(scope="session")
+def webhook() -> Iterator[Webhook]:
+    webhook = Webhook()
+    yield webhook
+    webhook.server.shutdown()
+    webhook.server.server_close()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterator[Stack]:
+    """The stack as a user has it on a laptop: SQLite, and an address for alerts."""
+    stack = Stack(
+        tmp_path_factory.mktemp("stack"),
+        LINEAR_NEURON_ALERT_WEBHOOK=webhook.url,
+        PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="2",
+    )
+    stack.start()
+    yield stack
+    if not stack.ended():
+        stack.stop(signal.SIGINT)
+    assert stack.processes() == {}
+
+
+def _missing(what: str, package: str) -> NoReturn:
+    """A user's machine may lack it; our CI may not."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {what}: apt-get install {package}")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium without a window."""
+    executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not executable:
+        _missing("Chromium", "chromium")
+    with sync_playwright() as playwright:
+        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = playwright.chromium.launch(executable_path=executable, args=sandbox)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A new PostgreSQL cluster of its own user, on loopback; yields Prefect's connection URL for it."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    initdb = found[-1] if found else shutil.which("initdb")
+    if not initdb:
+        _missing("PostgreSQL", "postgresql")
+    # PostgreSQL refuses to be root, and its own user can't see below pytest's private folder.
+    folder = tempfile.mkdtemp(prefix="linear-neuron-postgres-")
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if user:
+        shutil.chown(folder, "postgres")
+    port = free_port()
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    data = f"{folder}/data"
+    subprocess.run(
+        [*user, str(initdb), "-D", data, "-U", "prefect", "-A", "trust"],
+        check=True,
+        capture_output=True,
+        cwd="/",
+    )
+    control = [*user, str(Path(initdb).with_name("pg_ctl")), "-D", data, "-w", "-l", f"{folder}/log"]
+    subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, cwd="/")
+    yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
+    subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd="/")
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"), postgres)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def production(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Stack]:
+    """`linear-neuron up` at a server that is not its own: only the deployments and a worker."""
+    stack = Stack(
+        tmp_path_factory.mktemp("production"),
+        PREFECT_API_URL=server.url,
+        PREFECT_API_AUTH_STRING=server.auth,
+        LINEAR_NEURON_TIMEZONE="Europe/Berlin",
+    )
+    stack.start()
+    yield stack
+    if not stack.ended():
+        stack.stop(signal.SIGTERM)
+    assert stack.processes() == {}

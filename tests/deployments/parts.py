@@ -1,0 +1,217 @@
+"""What is started for real, and asked for real, in the tests of the deployments."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+Run = dict[str, Any]
+ENDLESS = {"training": {"epochs": 100_000, "batch_size": 1}}
+QUICK = {"training": {"epochs": 2}}
+# No setting of the machine's owner may reach the stacks under test.
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "LINEAR_NEURON_"))}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def eventually(check: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
+    """Polls until `check` answers with something, and returns that."""
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what or check}"
+        time.sleep(0.2)
+    return found
+
+
+class Api:
+    """A Prefect API, asked over HTTP as the UI asks it."""
+
+    def __init__(self, url: str, auth: str | None = None) -> None:
+        self.url = url
+        self.auth = httpx.BasicAuth(*auth.split(":")) if auth else None
+
+    def ask(self, method: str, path: str, items: list[Any] | None = None, **body: Any) -> Any:
+        while True:
+            response = httpx.request(method, self.url + path, json=items or body or None, auth=self.auth, timeout=90)
+            if response.status_code != 503:  # SQLite is busy; Prefect's own clients ask again too.
+                break
+            time.sleep(0.5)
+        response.raise_for_status()
+        return response.json() if response.content else None
+
+    def deployment(self, name: str = "retrain/weekly-retrain") -> dict[str, Any]:
+        return dict(self.ask("GET", f"/deployments/name/{name}"))
+
+    def copy_deployment(self, name: str) -> str:
+        """Deploys the retrain flow under another name, with a concurrency slot of its own."""
+        fields = ("flow_id", "entrypoint", "parameter_openapi_schema", "tags", "job_variables", "work_pool_name")
+        original = self.deployment()
+        copy = {field: original[field] for field in fields} | {"name": name, "concurrency_limit": 1}
+        self.ask("POST", "/deployments/", **copy)
+        return f"retrain/{name}"
+
+    def trigger(self, parameters: dict[str, Any], deployment: str = "retrain/weekly-retrain") -> str:
+        path = f"/deployments/{self.deployment(deployment)['id']}/create_flow_run"
+        return str(self.ask("POST", path, parameters=parameters)["id"])
+
+    def heartbeats(self, run: str) -> list[Any]:
+        wanted = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
+        return list(self.ask("POST", "/events/filter", filter=wanted)["events"])
+
+    def schedule(self, count: int, every: int = 1, first: int = 6, parameters: dict[str, Any] = QUICK) -> str:
+        """Adds a schedule to weekly-retrain: `count` runs, `every` some seconds, the first in a few seconds."""
+        start = datetime.now(UTC) + timedelta(seconds=first)
+        rule = f"DTSTART:{start:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;INTERVAL={every};COUNT={count}"
+        schedule = {"schedule": {"rrule": rule, "timezone": "UTC"}, "active": True, "parameters": parameters}
+        path = f"/deployments/{self.deployment()['id']}/schedules"
+        return f"{path}/{self.ask('POST', path, [schedule])[0]['id']}"
+
+    def run(self, run: str) -> Run:
+        return dict(self.ask("GET", f"/flow_runs/{run}"))
+
+    def scheduled(self, since: datetime) -> list[Run]:
+        """The runs that the scheduler inserted for the next hour, oldest first."""
+        window = {"after_": since.isoformat(), "before_": (since + timedelta(hours=1)).isoformat()}
+        runs = self.ask(
+            "POST", "/flow_runs/filter", flow_runs={"expected_start_time": window}, sort="EXPECTED_START_TIME_ASC"
+        )
+        return [run for run in runs if run["auto_scheduled"]]
+
+    def wait(self, run: str, *states: str, seconds: float = 60) -> Run:
+        """Waits until a run is in one of some states, by name; another final state fails at once."""
+
+        def arrived() -> Run | None:
+            found = self.run(run)
+            if found["state_name"] in states:
+                return found
+            final = found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+            assert not final, f"{found['name']} is {found['state_name']}: {found['state'].get('message')}"
+            return None
+
+        return dict(eventually(arrived, seconds, f"{run} is {' or '.join(states)}"))
+
+
+class Stack:
+    """`linear-neuron up` as a subprocess, with a store of its own."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.store = folder / "store"
+        self.log = folder / "up.log"
+        self.port = free_port()
+        self.settings = {"LINEAR_NEURON_STORE": str(self.store), **settings}
+        url = settings.get("PREFECT_API_URL", f"http://127.0.0.1:{self.port}/api")
+        self.api = Api(url, settings.get("PREFECT_API_AUTH_STRING"))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "deployments.cli", "up", "--port", str(self.port)],
+                env=CLEAN | self.settings,
+                cwd=self.log.parent,
+                stdout=log,
+                stderr=log,
+            )
+        eventually(lambda: self.says("Worker '") or self.ended(), 120, "the stack is up")
+        assert not self.ended(), self.log.read_text()
+
+    def says(self, text: str) -> bool:
+        return text in self.log.read_text(errors="replace")
+
+    def ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def stop(self, number: signal.Signals) -> int:
+        """Sends a signal, waits for the end, and returns the exit status."""
+        assert self.process
+        self.process.send_signal(number)
+        return self.process.wait(90)
+
+    def processes(self) -> dict[int, str]:
+        """Every living process of this stack, whoever its parent is now: each has our store in its environment."""
+        ours = f"LINEAR_NEURON_STORE={self.store}".encode()
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if ours in (folder / "environ").read_bytes().split(b"\0"):
+                    found[int(folder.name)] = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        return found
+
+    def kill(self, command: str = "") -> None:
+        """SIGKILL to the processes of this stack, or to those that have some words in their command line."""
+        pids = [pid for pid, line in self.processes().items() if command in line]
+        assert pids, f"no process of the stack is {command!r}: {self.processes()}"
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+
+
+class Server:
+    """A Prefect server as it stands in production: on PostgreSQL, behind an auth string."""
+
+    def __init__(self, folder: Path, database: str) -> None:
+        self.auth = "admin:s3cret"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}/api"
+        self.log = folder / "server.log"
+        self.settings = {
+            "PREFECT_HOME": str(folder / "server"),
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": database,
+            "PREFECT_SERVER_API_AUTH_STRING": self.auth,
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.port)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(command, env=CLEAN | self.settings, stdout=log, stderr=log)
+        eventually(self.answers, 120, "the server answers")
+
+    def answers(self) -> bool:
+        with suppress(httpx.TransportError):
+            return httpx.get(f"{self.url}/health", auth=("admin", "s3cret")).is_success
+        return False
+
+    def stop(self) -> None:
+        assert self.process
+        self.process.terminate()
+        self.process.wait(60)
+
+
+class Webhook:
+    """An HTTP server on loopback that keeps the texts posted to it, as a chat's incoming webhook would."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        texts = self.texts
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                texts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()

@@ -1,0 +1,96 @@
+"""What `linear-neuron up` says, in one sentence and with status 2, when something is in the way of a start."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deployments.deploy import read_deployments
+from tasks.errors import UserError
+from tests.deployments.parts import CLEAN, Api, Server, free_port
+
+
+def refusal(folder: Path, *arguments: str, **settings: str) -> str:
+    """The one line on standard error with which a start is refused; nothing else may be said, nor left behind."""
+    done = subprocess.run(
+        [sys.executable, "-m", "deployments.cli", *(arguments or ("up", "--port", str(free_port())))],
+        env=CLEAN | settings,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.startswith("linear-neuron: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+def test_a_time_zone_that_does_not_exist(tmp_path: Path) -> None:
+    said = refusal(tmp_path, LINEAR_NEURON_TIMEZONE="Mars/Olympus")
+    assert "prefect.yaml, schedule weekly of weekly-retrain: cron '0 6 * * MON' in time zone 'Mars/Olympus'" in said
+    assert not list(tmp_path.rglob("*.db")), "no server was started"
+
+
+def test_a_cron_line_that_does_not_exist(tmp_path: Path) -> None:
+    file = tmp_path / "prefect.yaml"
+    file.write_text("deployments: [{name: daily, schedules: [{slug: morning, cron: 0 25 * * *, timezone: UTC}]}]")
+    with pytest.raises(UserError, match="schedule morning of daily: cron '0 25 \\* \\* \\*' in time zone 'UTC'"):
+        read_deployments(file)
+
+
+def test_a_folder_that_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    said = refusal(tmp_path, PREFECT_HOME=str(tmp_path / "file" / "home"))
+    assert f"The server's state can't be kept in {tmp_path}/file/home: Not a directory" in said
+
+
+def test_a_store_in_a_bucket_and_no_folder_for_the_server(tmp_path: Path) -> None:
+    pytest.importorskip("s3fs")
+    assert "set PREFECT_HOME to a local folder" in refusal(tmp_path, LINEAR_NEURON_STORE="s3://bucket/prefix")
+
+
+def test_a_host_that_others_can_reach_and_no_auth_string(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "up", "--host", "0.0.0.0", "--port", str(free_port()))  # noqa: S104
+    assert "set PREFECT_SERVER_API_AUTH_STRING=user:password" in said
+
+
+def test_a_host_that_is_not_this_machine(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "up", "--host", "192.0.2.1", PREFECT_SERVER_API_AUTH_STRING="a:b")
+    assert "can't listen on 192.0.2.1 port 4200 (Cannot assign requested address)" in said
+
+
+def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
+    database = f"postgresql+asyncpg://prefect:s3cret@127.0.0.1:{free_port()}/prefect"
+    said = refusal(tmp_path, PREFECT_SERVER_DATABASE_CONNECTION_URL=database)
+    assert "The Prefect server did not start" in said
+    assert "Connect call failed" in said
+    assert "s3cret" not in said
+
+
+def test_an_api_that_does_not_answer(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}/api"
+    assert f"No Prefect API answers at {url}" in refusal(tmp_path, PREFECT_API_URL=url)
+
+
+@pytest.mark.parametrize("auth", [{}, {"PREFECT_API_AUTH_STRING": "admin:guess"}])
+def test_an_api_that_refuses_us(tmp_path: Path, server: Server, auth: dict[str, str]) -> None:
+    said = refusal(tmp_path, PREFECT_API_URL=server.url, **auth)
+    assert f"The Prefect API at {server.url} refuses us (status 401): set PREFECT_API_AUTH_STRING" in said
+
+
+def test_a_work_pool_of_our_name_and_another_type(tmp_path: Path, server: Server) -> None:
+    api = Api(server.url, server.auth)
+    api.ask("POST", "/work_pools/", name="linear-neuron", type="docker")
+    said = refusal(tmp_path, PREFECT_API_URL=server.url, PREFECT_API_AUTH_STRING=server.auth)
+    assert (
+        "is of type docker, and ours is linear-neuron: remove it with `prefect work-pool delete linear-neuron`" in said
+    )
+    api.ask("DELETE", "/work_pools/linear-neuron")
+
+
+def test_deploying_with_no_server_named(tmp_path: Path) -> None:
+    assert "set PREFECT_API_URL" in refusal(tmp_path, "deploy")

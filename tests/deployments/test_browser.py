@@ -1,0 +1,72 @@
+"""The Prefect UI as our users' front door, in a real browser."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tasks.store import Store
+from tests.deployments.parts import Stack
+
+WHILE_A_RUN_RUNS = 60_000  # milliseconds
+
+
+@pytest.fixture
+def page(browser: Browser, stack: Stack) -> Iterator[Page]:
+    page = browser.new_page(base_url=f"http://127.0.0.1:{stack.port}", viewport={"width": 1280, "height": 1000})
+    yield page
+    page.close()
+
+
+def open_form(page: Page, stack: Stack) -> None:
+    page.goto(f"/v2/deployments/deployment/{stack.api.deployment()['id']}/run")
+    expect(page.get_by_text("Passes over the training rows.")).to_be_visible()
+
+
+def asked_for(stack: Stack) -> list[dict[str, Any]]:
+    runs = stack.api.ask("POST", "/flow_runs/filter", sort="ID_DESC")
+    return [run for run in runs if not run["auto_scheduled"]]
+
+
+def widths_of_pictures(page: Page) -> list[int]:
+    """The natural width in pixels of every picture of the report, once all are there; 0 is a broken one."""
+    pictures = page.locator("img[src^='data:image/png']")
+    expect(pictures).to_have_count(5)
+    return [
+        int(picture.evaluate("async image => (await image.decode(), image.naturalWidth)")) for picture in pictures.all()
+    ]
+
+
+def test_a_run_from_the_form_completes_with_its_own_parameters_and_shows_its_plots(page: Page, stack: Stack) -> None:
+    open_form(page, stack)
+    page.get_by_role("button", name="Drag to reorder").locator("xpath=..").get_by_role("textbox").fill("LSTAT")
+    page.get_by_label("Epochs").fill("20")
+    page.get_by_role("button", name="Submit").click()
+
+    page.get_by_role("link", name="View run").click()
+    expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=WHILE_A_RUN_RUNS)
+    expect(page.get_by_text("retrain LSTAT custom").first).to_be_visible()
+    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_role("link", name="retrain-report").click()
+    page.locator("a[href*='/artifacts/artifact/']").first.click()
+    expect(page.get_by_text("LSTAT").first).to_be_visible()
+    assert all(width > 300 for width in widths_of_pictures(page))
+
+    neuron = Store(str(stack.store)).neuron(Store(str(stack.store)).versions()[-1])
+    assert neuron.features == ["LSTAT"]
+    assert neuron.training["epochs"] == 20
+
+    page.goto(page.url.replace("/v2/", "/"))
+    assert all(width > 300 for width in widths_of_pictures(page)), "and in the UI's first version"
+
+
+def test_a_value_out_of_bounds_shows_an_error_and_starts_nothing(page: Page, stack: Stack) -> None:
+    before = asked_for(stack)
+    open_form(page, stack)
+    epochs = page.get_by_label("Epochs")
+    epochs.fill("0")
+    page.get_by_role("button", name="Submit").click()
+    expect(epochs).to_be_focused()
+    assert epochs.evaluate("input => input.validationMessage") == "Value must be greater than or equal to 1."
+    assert asked_for(stack) == before

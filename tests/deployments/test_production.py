@@ -1,0 +1,64 @@
+"""`linear-neuron up` at a server of somebody else's: PostgreSQL, an auth string, restarts and downtime."""
+
+import signal
+from datetime import UTC, datetime
+
+import httpx
+
+from tests.deployments.parts import ENDLESS, QUICK, Server, Stack, eventually
+
+
+def test_a_request_without_the_auth_string_gets_401(production: Stack) -> None:
+    assert httpx.get(f"{production.api.url}/deployments/name/retrain/weekly-retrain").status_code == 401
+    assert production.api.deployment()["schedules"][0]["schedule"]["timezone"] == "Europe/Berlin"
+
+
+def test_a_triggered_run_completes_on_postgres(production: Stack) -> None:
+    production.api.wait(production.api.trigger(QUICK), "Completed")
+
+
+def test_a_run_and_its_slot_outlive_a_restart_of_the_server(production: Stack, server: Server) -> None:
+    run = production.api.trigger({"training": {"epochs": 12_000}})
+    production.api.wait(run, "Running")
+
+    server.stop()
+    server.start()
+
+    assert production.api.run(run)["state_name"] == "Running", "the run was too short for this test"
+    newcomer = production.api.wait(production.api.trigger(QUICK), "Cancelled")
+    assert newcomer["state"]["message"] == "Deployment concurrency limit reached."
+    production.api.wait(run, "Completed", seconds=120)
+
+
+def test_of_three_missed_schedules_only_the_newest_runs_and_the_others_say_they_were_superseded(
+    production: Stack,
+) -> None:
+    running = production.api.trigger(ENDLESS)
+    production.api.wait(running, "Running")
+    assert production.stop(signal.SIGTERM) == 0
+    assert production.processes() == {}
+    assert production.api.run(running)["state_name"] == "Crashed"
+    since = datetime.now(UTC)
+    schedule = production.api.schedule(count=3, first=3)
+    other = production.api.copy_deployment("asked-retrain")
+    asked = [production.api.trigger(QUICK, other) for _ in range(2)]
+    eventually(lambda: len(production.api.scheduled(since)) == 3, 30, "the scheduler inserts three runs")
+    eventually(lambda: all(overdue(run) for run in production.api.scheduled(since)), 30, "three are missed")
+
+    production.start()
+
+    first, second, newest = production.api.scheduled(since)
+    for run in (first, second):
+        superseded = production.api.wait(run["id"], "Superseded")
+        assert superseded["state_type"] == "CANCELLED"
+        assert superseded["run_count"] == 0
+        assert "superseded by the run due" in superseded["state"]["message"]
+    production.api.wait(newest["id"], "Completed")
+    # What people asked for is never superseded; here the second is only kept from running beside the first.
+    states = [production.api.wait(run, "Completed", "Cancelled")["state_name"] for run in asked]
+    assert sorted(states) == ["Cancelled", "Completed"]
+    production.api.ask("DELETE", schedule)
+
+
+def overdue(run: dict[str, str]) -> bool:
+    return datetime.fromisoformat(run["expected_start_time"]) < datetime.now(UTC)

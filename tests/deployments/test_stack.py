@@ -1,0 +1,145 @@
+"""`linear-neuron up` on one machine: schedules, triggers, kills, alerts, and the end of it all."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.deployments.parts import CLEAN, ENDLESS, QUICK, Api, Stack, Webhook, eventually
+
+
+def beating(stack: Stack, name: str) -> str:
+    """Starts a run under a deployment of its own, and returns its id when the server has heard its heart."""
+    run = stack.api.trigger(ENDLESS, stack.api.copy_deployment(name))
+    stack.api.wait(run, "Running")
+    eventually(lambda: stack.api.heartbeats(run), 30, "the run's first heartbeat")
+    return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def silenced(stack: Stack) -> dict[str, float]:
+    """Two runs that ended without a word, one as the whole machine died, one as its worker did: their ids, and when.
+
+    They come first, because the server needs its time to notice, and the other tests need theirs.
+    """
+    powerless = beating(stack, "powerless-retrain")
+    stack.kill()
+    killed = {powerless: time.monotonic()}
+    eventually(stack.ended, 10, "all of it is dead")
+    stack.start()
+    workerless = beating(stack, "workerless-retrain")
+    stack.kill("worker start")
+    eventually(lambda: stack.says("starting another"), 30, "another worker is started")
+    return killed | {workerless: time.monotonic()}
+
+
+def test_a_run_inserted_by_the_scheduler_is_completed_by_the_worker(stack: Stack) -> None:
+    since = datetime.now(UTC)
+    schedule = stack.api.schedule(count=1)
+    (run,) = eventually(lambda: stack.api.scheduled(since), 30, "the scheduler inserts the run")
+    assert run["created_by"]["type"] == "SCHEDULE"
+    completed = stack.api.wait(run["id"], "Completed")
+    assert completed["name"] == f"retrain RM custom {datetime.now(UTC):%Y-%m-%d}"
+    stack.api.ask("DELETE", schedule)
+
+
+def test_of_two_triggers_at_once_one_completes_and_the_other_is_cancelled_saying_why(stack: Stack) -> None:
+    runs = [stack.api.trigger({"training": {"epochs": 500}}) for _ in range(2)]
+    finished = [stack.api.wait(run, "Completed", "Cancelled") for run in runs]
+    assert sorted(run["state_name"] for run in finished) == ["Cancelled", "Completed"]
+    (cancelled,) = [run for run in finished if run["state_name"] == "Cancelled"]
+    assert cancelled["state"]["message"] == "Deployment concurrency limit reached."
+
+
+def test_a_killed_flow_process_crashes_its_run_alerts_and_frees_the_slot(stack: Stack, webhook: Webhook) -> None:
+    run = stack.api.trigger(ENDLESS)
+    running = stack.api.wait(run, "Running")
+    pid = eventually(lambda: stack.api.run(run)["infrastructure_pid"], 10, "the worker knows the process")
+    os.kill(int(pid), signal.SIGKILL)
+    crashed = stack.api.wait(run, "Crashed")
+    alert = eventually(lambda: [text for text in webhook.texts if run in text], 30, "an alert")[0]
+    assert alert.startswith(f"{running['name']}: Crashed\n{crashed['state']['message']}\n")
+    assert f"http://127.0.0.1:{stack.port}/runs/flow-run/{run}" in alert
+    stack.api.wait(stack.api.trigger(QUICK), "Completed")
+
+
+def deployed(api: Api) -> dict[str, Any]:
+    """What a deploy makes, but for the time of it."""
+    deployment = api.deployment()
+    automations = api.ask("POST", "/automations/filter")
+    for thing in [deployment, *deployment["schedules"]]:
+        del thing["updated"]
+    for automation in automations:  # These may not even be written anew.
+        for members in ("after", "expect", "for_each"):
+            automation["trigger"][members].sort()
+    for moving in ("status", "last_polled", "global_concurrency_limit"):
+        deployment.pop(moving, None)
+    return {
+        "deployment": deployment,
+        "automations": sorted(automations, key=lambda automation: str(automation["name"])),
+    }
+
+
+def redeploy(stack: Stack) -> None:
+    settings = CLEAN | stack.settings | {"PREFECT_API_URL": stack.api.url}
+    subprocess.run([sys.executable, "-m", "deployments.cli", "deploy"], env=settings, check=True, cwd=stack.log.parent)
+
+
+def test_deploying_again_changes_nothing_and_removes_what_is_not_in_the_files(stack: Stack) -> None:
+    before = deployed(stack.api)
+    assert "{{" not in str(before["deployment"])
+    assert str(stack.store) not in str(before["deployment"])
+    path = f"/deployments/{before['deployment']['id']}/schedules"
+    weekly = f"{path}/{before['deployment']['schedules'][0]['id']}"
+    stray = {"schedule": {"cron": "0 0 1 1 *", "timezone": "UTC"}, "active": False, "slug": "yearly"}
+    stack.api.ask("POST", path, [stray])
+    known = before["automations"][0]
+    stack.api.ask("POST", "/automations/", name="linear-neuron x", trigger=known["trigger"], actions=known["actions"])
+    stack.api.ask("PATCH", weekly, active=False)
+
+    redeploy(stack)
+
+    after = deployed(stack.api)
+    assert after["deployment"]["schedules"][0].pop("active") is False, "a schedule that was paused stays paused"
+    assert before["deployment"]["schedules"][0].pop("active") is True
+    assert after == before
+    stack.api.ask("PATCH", weekly, active=True)
+
+
+def test_silent_runs_are_crashed_within_two_minutes_and_their_slots_are_freed(
+    stack: Stack, silenced: dict[str, float]
+) -> None:
+    for run, killed in silenced.items():
+        crashed = stack.api.wait(run, "Crashed", seconds=max(0, killed + 120 - time.monotonic()))
+        assert "No heartbeat for 90 seconds" in crashed["state"]["message"]
+    for name in ("powerless-retrain", "workerless-retrain"):
+        stack.api.wait(stack.api.trigger(QUICK, f"retrain/{name}"), "Completed")
+
+
+def test_a_second_start_on_a_busy_port_says_so(stack: Stack) -> None:
+    command = [sys.executable, "-m", "deployments.cli", "up", "--port", str(stack.port)]
+    second = subprocess.run(command, env=CLEAN, cwd=stack.log.parent, capture_output=True, text=True, check=False)
+    assert second.returncode == 2
+    assert f"can't listen on 127.0.0.1 port {stack.port} (Address already in use)" in second.stderr
+
+
+def test_ctrl_c_in_mid_run_leaves_no_process_and_the_next_start_finds_everything_as_it_was(stack: Stack) -> None:
+    schedules = deployed(stack.api)
+    run = stack.api.trigger(ENDLESS)
+    stack.api.wait(run, "Running")
+    assert len(stack.processes()) >= 4, "up, the server, the worker and the run"
+
+    assert stack.stop(signal.SIGINT) == 0
+
+    assert stack.processes() == {}
+    stack.start()
+    stopped = stack.api.run(run)
+    assert stopped["state_name"] == "Crashed"
+    assert stopped["state"]["message"] == "The worker was stopped while this run was going. Run it again."
+    assert deployed(stack.api) == schedules
+    stack.api.wait(stack.api.trigger(QUICK), "Completed")

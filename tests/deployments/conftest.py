@@ -6,13 +6,14 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.deployments.parts import Server, Stack, Webhook, free_port
+from tests.deployments.parts import ENDLESS, Server, Stack, Webhook, eventually, free_port
 
 
 @pytest.fixture(scope="session")
@@ -36,6 +37,31 @@ def stack(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterato
     if not stack.ended():
         stack.stop(signal.SIGINT)
     assert stack.processes() == {}
+
+
+def _beating(stack: Stack, name: str) -> str:
+    """Starts a run under a deployment of its own, and returns its id when the server has heard its heart."""
+    run = stack.api.trigger(ENDLESS, stack.api.copy_deployment(name))
+    stack.api.wait(run, "Running")
+    eventually(lambda: stack.api.heartbeats(run), 30, "the run's first heartbeat")
+    return run
+
+
+@pytest.fixture(scope="session")
+def silenced(stack: Stack) -> dict[str, datetime]:
+    """Two runs that ended without a word, one as the whole machine died, one as its worker did: their ids, and when.
+
+    Whatever uses the stack has this come first: the server needs its time to notice, and the tests need theirs.
+    """
+    powerless = _beating(stack, "powerless-retrain")
+    stack.kill()
+    killed = {powerless: datetime.now(UTC)}
+    eventually(stack.ended, 10, "all of it is dead")
+    stack.start()
+    workerless = _beating(stack, "workerless-retrain")
+    stack.kill("worker start")
+    eventually(lambda: stack.says("starting another"), 30, "another worker is started")
+    return killed | {workerless: datetime.now(UTC)}
 
 
 def _missing(what: str, package: str) -> NoReturn:
@@ -85,7 +111,7 @@ def postgres() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[Server]:
+def guarded_server(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("server"), postgres)
     server.start()
     yield server
@@ -93,12 +119,12 @@ def server(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def production(tmp_path_factory: pytest.TempPathFactory, server: Server) -> Iterator[Stack]:
+def production(tmp_path_factory: pytest.TempPathFactory, guarded_server: Server) -> Iterator[Stack]:
     """`linear-neuron up` at a server that is not its own: only the deployments and a worker."""
     stack = Stack(
         tmp_path_factory.mktemp("production"),
-        PREFECT_API_URL=server.url,
-        PREFECT_API_AUTH_STRING=server.auth,
+        PREFECT_API_URL=guarded_server.url,
+        PREFECT_API_AUTH_STRING=guarded_server.auth,
         LINEAR_NEURON_TIMEZONE="Europe/Berlin",
     )
     stack.start()

@@ -62,7 +62,8 @@ class Api:
         """Deploys the retrain flow under another name, with a concurrency slot of its own."""
         fields = ("flow_id", "entrypoint", "parameter_openapi_schema", "tags", "job_variables", "work_pool_name")
         original = self.deployment()
-        copy = {field: original[field] for field in fields} | {"name": name, "concurrency_limit": 1}
+        copy = {field: original[field] for field in (*fields, "concurrency_options")}
+        copy |= {"name": name, "concurrency_limit": 1}
         self.ask("POST", "/deployments/", **copy)
         return f"retrain/{name}"
 
@@ -94,11 +95,14 @@ class Api:
         return [run for run in runs if run["auto_scheduled"]]
 
     def wait(self, run: str, *states: str, seconds: float = 60) -> Run:
-        """Waits until a run is in one of some states, by name; another final state fails at once."""
+        """Waits until a run is in one of some states, by name; another final state fails at once.
+
+        Unchanged counts as Completed: the second run of one recipe has nothing to train.
+        """
 
         def arrived() -> Run | None:
             found = self.run(run)
-            if found["state_name"] in states:
+            if found["state_name"].replace("Unchanged", "Completed") in states:
                 return found
             final = found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
             assert not final, f"{found['name']} is {found['state_name']}: {found['state'].get('message')}"

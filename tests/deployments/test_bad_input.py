@@ -77,15 +77,15 @@ def test_an_api_that_does_not_answer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("auth", [{}, {"PREFECT_API_AUTH_STRING": "admin:guess"}])
-def test_an_api_that_refuses_us(tmp_path: Path, server: Server, auth: dict[str, str]) -> None:
-    said = refusal(tmp_path, PREFECT_API_URL=server.url, **auth)
-    assert f"The Prefect API at {server.url} refuses us (status 401): set PREFECT_API_AUTH_STRING" in said
+def test_an_api_that_refuses_us(tmp_path: Path, guarded_server: Server, auth: dict[str, str]) -> None:
+    said = refusal(tmp_path, PREFECT_API_URL=guarded_server.url, **auth)
+    assert f"The Prefect API at {guarded_server.url} refuses us (status 401): set PREFECT_API_AUTH_STRING" in said
 
 
-def test_a_work_pool_of_our_name_and_another_type(tmp_path: Path, server: Server) -> None:
-    api = Api(server.url, server.auth)
+def test_a_work_pool_of_our_name_and_another_type(tmp_path: Path, guarded_server: Server) -> None:
+    api = Api(guarded_server.url, guarded_server.auth)
     api.ask("POST", "/work_pools/", name="linear-neuron", type="docker")
-    said = refusal(tmp_path, PREFECT_API_URL=server.url, PREFECT_API_AUTH_STRING=server.auth)
+    said = refusal(tmp_path, PREFECT_API_URL=guarded_server.url, PREFECT_API_AUTH_STRING=guarded_server.auth)
     assert (
         "is of type docker, and ours is linear-neuron: remove it with `prefect work-pool delete linear-neuron`" in said
     )

@@ -9,6 +9,7 @@ from playwright.sync_api import Browser, Page, expect
 from tasks.store import Store
 from tests.deployments.parts import Stack
 
+pytestmark = pytest.mark.usefixtures("silenced")
 WHILE_A_RUN_RUNS = 60_000  # milliseconds
 
 

@@ -32,6 +32,7 @@ PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 AUTOMATIONS_FILE = Path(__file__).with_name("automations.yaml")
 POOL = "linear-neuron"
 ALERT_BLOCK = "linear-neuron-alerts"
+BY_HAND = "by-hand-"
 DATED_SCHEDULE: TypeAdapter[SCHEDULE_TYPES] = TypeAdapter(SCHEDULE_TYPES)
 Config = dict[str, Any]
 
@@ -81,6 +82,7 @@ async def deploy() -> list[tuple[datetime, str]]:
     async with get_client() as client:
         with _plainly(url):
             await _ensure_pool(client)
+            await _name_schedules(client)
             _prefect_deploy()
             await _remove_schedules(client, configs)
             await _register_automations(client)
@@ -133,12 +135,20 @@ async def _ours(client: PrefectClient) -> list[DeploymentResponse]:
     return await client.read_deployments(work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])))
 
 
-async def _remove_schedules(client: PrefectClient, configs: list[Config]) -> None:
-    """Removes what Prefect's deploy leaves behind: schedules that left the file. Those made in the UI have no slug."""
-    kept = {config["name"]: {schedule["slug"] for schedule in config.get("schedules") or []} for config in configs}
+async def _name_schedules(client: PrefectClient) -> None:
+    """Gives the schedules that people made in the UI a slug: for one without, Prefect's deploy replaces them all."""
     for deployment in await _ours(client):
         for schedule in deployment.schedules:
-            if deployment.name in kept and schedule.slug and schedule.slug not in kept[deployment.name]:
+            if not schedule.slug:
+                await client.update_deployment_schedule(deployment.id, schedule.id, slug=f"{BY_HAND}{schedule.id}")
+
+
+async def _remove_schedules(client: PrefectClient, configs: list[Config]) -> None:
+    """Removes what Prefect's deploy leaves behind: schedules that left the file."""
+    kept = {config["name"]: {schedule["slug"] for schedule in config.get("schedules") or []} for config in configs}
+    for deployment in await _ours(client):
+        for schedule in deployment.schedules if deployment.name in kept else []:
+            if schedule.slug and not schedule.slug.startswith(BY_HAND) and schedule.slug not in kept[deployment.name]:
                 await client.delete_deployment_schedule(deployment.id, schedule.id)
 
 

@@ -54,8 +54,10 @@ def test_of_three_missed_schedules_only_the_newest_runs_and_the_others_say_they_
         assert superseded["run_count"] == 0
         assert "superseded by the run due" in superseded["state"]["message"]
     production.api.wait(newest["id"], "Completed")
-    for run in asked:  # What people asked for is never superseded; one may only be kept from running beside the other.
-        production.api.wait(run, "Completed", "Cancelled")
+    for (
+        other_run
+    ) in asked:  # What people asked for is never superseded; one may only be kept from running beside the other.
+        production.api.wait(other_run, "Completed", "Cancelled")
     production.api.ask("DELETE", schedule)
 
 

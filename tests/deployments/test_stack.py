@@ -71,19 +71,28 @@ def test_deploying_again_changes_nothing_and_removes_what_is_not_in_the_files(st
     assert "{{" not in str(before["deployment"])
     assert str(stack.store) not in str(before["deployment"])
     path = f"/deployments/{before['deployment']['id']}/schedules"
-    weekly = f"{path}/{before['deployment']['schedules'][0]['id']}"
     stray = {"schedule": {"cron": "0 0 1 1 *", "timezone": "UTC"}, "active": False, "slug": "yearly"}
     stack.api.ask("POST", path, [stray])
     known = before["automations"][0]
     stack.api.ask("POST", "/automations/", name="linear-neuron x", trigger=known["trigger"], actions=known["actions"])
+
+    redeploy(stack)
+
+    assert deployed(stack.api) == before
+
+
+def test_deploying_again_respects_what_people_did_to_schedules_in_the_ui(stack: Stack) -> None:
+    deployment = stack.api.deployment()
+    path = f"/deployments/{deployment['id']}/schedules"
+    weekly = f"{path}/{deployment['schedules'][0]['id']}"
+    (added,) = stack.api.ask("POST", path, [{"schedule": {"cron": "0 12 * * *", "timezone": "UTC"}, "active": True}])
     stack.api.ask("PATCH", weekly, active=False)
 
     redeploy(stack)
 
-    after = deployed(stack.api)
-    assert after["deployment"]["schedules"][0].pop("active") is False, "a schedule that was paused stays paused"
-    assert before["deployment"]["schedules"][0].pop("active") is True
-    assert after == before
+    active = {schedule["schedule"]["cron"]: schedule["active"] for schedule in stack.api.ask("GET", path)}
+    assert active == {"0 6 * * MON": False, "0 12 * * *": True}
+    stack.api.ask("DELETE", f"{path}/{added['id']}")
     stack.api.ask("PATCH", weekly, active=True)
 
 

@@ -21,7 +21,8 @@ __all__ = ["train", "warm_up"]
 def train(split: Split, training: Training, draft: Draft) -> Trained:
     """Trains with a progress bar in the terminal and a progress artifact in the UI, and saves `model.keras`."""
     logger = get_run_logger()
-    artifact = cast(UUID, create_progress_artifact(0.0, description=f"Training, {training.epochs} epochs"))
+    told = f"Training, {training.epochs} epochs"
+    artifact = cast(UUID, create_progress_artifact(0.0, key="training-progress", description=told))
     terminal = Console(stderr=True)  # Standard output is for the result.
     columns = (TextColumn("Training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
     bar = Progress(*columns, TimeRemainingColumn(), console=terminal, disable=not terminal.is_terminal)

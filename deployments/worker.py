@@ -1,9 +1,11 @@
 """The worker: Prefect's process worker, plus the two things a run needs after downtime and at shutdown."""
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from anyio import CancelScope, get_cancelled_exc_class
+from anyio import get_cancelled_exc_class, move_on_after
+from httpx import HTTPError
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -54,7 +56,7 @@ class NeuronWorker(ProcessWorker):
             return await super().run(flow_run, configuration, task_status)
         except get_cancelled_exc_class():
             # Prefect ends the subprocess here, but leaves the run Running and its concurrency slot taken.
-            with CancelScope(shield=True):
+            with move_on_after(10, shield=True), suppress(HTTPError):  # The server may be gone as well.
                 stopped: State = Crashed(message="The worker was stopped while this run was going. Run it again.")
                 await self.client.set_flow_run_state(flow_run.id, stopped)
             raise

@@ -31,6 +31,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterato
         tmp_path_factory.mktemp("stack"),
         LINEAR_NEURON_ALERT_WEBHOOK=webhook.url,
         PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="2",
+        PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS="10",
     )
     stack.start()
     yield stack

@@ -44,6 +44,18 @@ def test_a_killed_flow_process_crashes_its_run_alerts_and_frees_the_slot(stack: 
     stack.api.wait(stack.api.trigger(QUICK), "Completed")
 
 
+def test_a_late_run_and_a_failed_one_alert_with_the_reason(stack: Stack, webhook: Webhook) -> None:
+    stack.api.ask("PATCH", "/work_pools/linear-neuron", is_paused=True)
+    run = stack.api.trigger({"dataset": {"features": ["ROOMS"], "source": "package"}})
+    late = eventually(lambda: [text for text in webhook.texts if run in text], 60, "an alert of the late run")[0]
+    assert ": Late\n" in late
+    stack.api.ask("PATCH", "/work_pools/linear-neuron", is_paused=False)
+    failed = stack.api.wait(run, "Failed")
+    alert = eventually(lambda: [text for text in webhook.texts if run in text][1:], 30, "an alert of the failure")[0]
+    assert alert.startswith(f"{failed['name']}: Failed\n")
+    assert "no feature 'ROOMS' in Boston housing" in alert
+
+
 def deployed(api: Api) -> dict[str, Any]:
     """What a deploy makes, but for the time of it."""
     deployment = api.deployment()

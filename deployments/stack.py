@@ -48,6 +48,7 @@ def _run(stack: ExitStack, host: str, port: int) -> None:
     home = _prepare(host, port) if ours else None
     os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")  # A click is answered in seconds; the default is 10.
     os.environ["LINEAR_NEURON_STORE"] = str(Store().root)  # Absolute: runs have a working folder of their own.
+    Path("inbox").mkdir(exist_ok=True)  # What daily-predict looks into.
     # Prefect reads its settings when it is imported, so they have to stand before.
     from deployments import deploy
 

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from anyio import get_cancelled_exc_class, move_on_after
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
 
 
 class NeuronJob(ProcessJobConfiguration):
-    """How one run is started: this interpreter on the installed flows, with no code to fetch first."""
+    """How one run is started: this interpreter on the installed flows, in the folder that the worker was started in."""
 
     def prepare_for_flow_run(self, *args: Any, **kwargs: Any) -> None:
         """Names the command, which spares Prefect a process of its own that would prepare a workspace (1.5 s a run)."""
+        self.working_dir = self.working_dir or Path.cwd()  # So that `inbox` in a form is an inbox beside the store.
         self.command = self.command or command_to_string([sys.executable, "-m", "prefect.engine"])
         super().prepare_for_flow_run(*args, **kwargs)
 

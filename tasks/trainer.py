@@ -22,7 +22,7 @@ class Trainer:
         code = f"from tasks.neuron import serve; serve({theirs.fileno()})"
         self._process = subprocess.Popen([sys.executable, "-c", code], pass_fds=[theirs.fileno()])
         theirs.close()
-        atexit.register(self._process.wait)  # It takes a while to end, and nothing waits for that but our own end.
+        atexit.register(self._end)  # It takes a while to end, and nothing waits for that but our own end.
 
     def train(self, split: Split, training: Training, path: Path, on_epoch: OnEpoch) -> Trained:
         """Trains, and saves the Keras model at `path`. The process is for one training, and ends with it.
@@ -46,6 +46,10 @@ class Trainer:
     def close(self) -> None:
         """Lets the process go, which without a connection ends by itself."""
         self._link.close()
+
+    def _end(self) -> None:
+        self.close()
+        self._process.wait()
 
 
 _waiting: list[Trainer] = []

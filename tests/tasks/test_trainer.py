@@ -47,6 +47,11 @@ def test_a_process_that_is_killed_is_told_by_its_status(tmp_path: Path) -> None:
         trainer.train(SPLIT, Training(), tmp_path / "model.keras", lambda *_: None)
 
 
+def test_a_process_that_nobody_used_keeps_nobody_from_ending() -> None:
+    code = "from tasks.trainer import warm_up; warm_up()"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
 def test_the_process_ends_when_whoever_asked_was_killed() -> None:
     code = "import time; from tasks.trainer import Trainer; print(Trainer()._process.pid, flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as asker:

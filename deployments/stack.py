@@ -63,7 +63,7 @@ def _run(stack: ExitStack, host: str, port: int) -> None:
                 if server and server.poll() is not None:
                     raise UserError(f"The server ended by itself; the reason is in {home}/server.log.")
                 time.sleep(0.3)
-        if time.monotonic() - started < 10:
+        if worker.returncode >= 0 and time.monotonic() - started < 10:  # Not killed: it would end again and again.
             raise UserError("The worker ends as soon as it is started; the reason is in its lines above.")
         _say("The worker ended by itself; starting another.")
 

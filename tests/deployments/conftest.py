@@ -70,9 +70,9 @@ def _missing(what: str, package: str) -> NoReturn:
     (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {what}: apt-get install {package}")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Chromium without a window."""
+    """Chromium without a window. Its event loop must not outlive the module: Prefect would answer it, and not us."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not executable:
         _missing("Chromium", "chromium")

@@ -7,7 +7,7 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from tests.deployments.parts import Api, Stack
+from tests.deployments.parts import Api, Stack, eventually
 
 FORCED = {"force": True, "dataset": {"source": "package"}}  # The default recipe, trained though nothing has changed.
 
@@ -17,8 +17,7 @@ def split_run(api: Api) -> dict[str, float]:
     run = api.wait(api.trigger(FORCED), "Completed", seconds=300)
     states = api.ask("GET", f"/flow_run_states/?flow_run_id={run['id']}")
     entered = {state["name"]: datetime.fromisoformat(state["timestamp"]) for state in states}
-    logs = api.ask("POST", "/logs/filter", logs={"flow_run_id": {"any_": [run["id"]]}}, sort="TIMESTAMP_ASC")
-    epochs = [datetime.fromisoformat(log["timestamp"]) for log in logs if log["message"].startswith("Epoch ")]
+    epochs = eventually(lambda: read_epochs(api, run["id"]), 60, "the log of the epochs")
     (training,) = api.ask(
         "POST",
         "/task_runs/filter",
@@ -36,6 +35,14 @@ def split_run(api: Api) -> dict[str, float]:
     ends = [*list(marks.values())[1:], entered["Completed"]]
     phases = {name: (end - start).total_seconds() for (name, start), end in zip(marks.items(), ends, strict=True)}
     return phases | {"from the click to Completed": sum(phases.values())}
+
+
+def read_epochs(api: Api, run: str) -> list[datetime]:
+    """When the first and the last epoch were logged; nothing until the log is there, which comes after the state."""
+    logs = api.ask("POST", "/logs/filter", logs={"flow_run_id": {"any_": [run]}}, sort="TIMESTAMP_ASC")
+    epochs = [log for log in logs if log["message"].startswith("Epoch ")]
+    complete = epochs and epochs[-1]["message"].startswith("Epoch 101 of 101")
+    return [datetime.fromisoformat(epochs[place]["timestamp"]) for place in (0, -1)] if complete else []
 
 
 def main(rounds: int) -> None:

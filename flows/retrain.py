@@ -13,7 +13,8 @@ from tasks.promotion import compare, settle
 from tasks.report import report
 from tasks.retention import clean
 from tasks.split import split
-from tasks.training import train, warm_up
+from tasks.trainer import warm_up
+from tasks.training import train
 from tasks.versions import begin, describe, publish
 
 

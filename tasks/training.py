@@ -11,10 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tasks.parameters import Training
 from tasks.steps import step
-from tasks.trainer import take_trainer, warm_up
+from tasks.trainer import take_trainer
 from tasks.values import Draft, Split, Trained
-
-__all__ = ["train", "warm_up"]
 
 
 @step("Train the neuron")

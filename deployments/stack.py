@@ -58,7 +58,7 @@ def _run(stack: ExitStack, host: str, port: int) -> None:
     _say(f"The UI is at {os.environ['PREFECT_API_URL'].removesuffix('/api')}; Ctrl-C stops everything.")
     while True:
         started = time.monotonic()
-        with _prefect("worker", "start", "--pool", deploy.POOL) as worker:
+        with _child("prefect", "worker", "start", "--pool", deploy.POOL) as worker:
             while worker.poll() is None:
                 if server and server.poll() is not None:
                     raise UserError(f"The server ended by itself; the reason is in {home}/server.log.")
@@ -133,7 +133,7 @@ def _server(home: Path, host: str, port: int) -> Iterator[Child]:
 
     with (
         (home / "server.log").open("wb") as log,
-        _prefect("server", "start", "--host", host, "--port", str(port), log=log) as server,
+        _child("deployments.database", "server", "start", "--host", host, "--port", str(port), log=log) as server,
     ):
         deadline = time.monotonic() + START_SECONDS
         while True:
@@ -153,14 +153,12 @@ def _server(home: Path, host: str, port: int) -> Iterator[Child]:
 
 
 @contextmanager
-def _prefect(*arguments: str, log: IO[bytes] | None = None) -> Iterator[Child]:
-    """A Prefect command as a child, which ends with the context: politely, and then with all that it started.
+def _child(module: str, *arguments: str, log: IO[bytes] | None = None) -> Iterator[Child]:
+    """A module run as a child, which ends with the context: politely, and then with all that it started.
 
     It has a session of its own, so that a Ctrl-C in the terminal reaches us alone and the order of the end is ours.
     """
-    child = subprocess.Popen(
-        [sys.executable, "-m", "prefect", *arguments], stdout=log, stderr=log, start_new_session=True
-    )
+    child = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=log, stderr=log, start_new_session=True)
     try:
         yield child
     finally:

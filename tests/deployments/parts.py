@@ -47,11 +47,7 @@ class Api:
         self.auth = httpx.BasicAuth(*auth.split(":")) if auth else None
 
     def ask(self, method: str, path: str, items: list[Any] | None = None, **body: Any) -> Any:
-        while True:
-            response = httpx.request(method, self.url + path, json=items or body or None, auth=self.auth, timeout=90)
-            if response.status_code != 503:  # SQLite is busy; Prefect's own clients ask again too.
-                break
-            time.sleep(0.5)
+        response = httpx.request(method, self.url + path, json=items or body or None, auth=self.auth, timeout=90)
         response.raise_for_status()
         return response.json() if response.content else None
 

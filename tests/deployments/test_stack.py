@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +31,16 @@ def test_of_two_triggers_at_once_one_completes_and_the_other_is_cancelled_saying
     assert sorted(run["state_name"] for run in finished) == ["Cancelled", "Completed"]
     (cancelled,) = [run for run in finished if run["state_name"] == "Cancelled"]
     assert cancelled["state"]["message"] == "Deployment concurrency limit reached."
+
+
+def test_every_click_is_taken_however_many_write_to_the_database_at_once(stack: Stack) -> None:
+    path = f"/deployments/{stack.api.deployment()['id']}/create_flow_run"
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    later = {"type": "SCHEDULED", "state_details": {"scheduled_time": tomorrow}}
+    with ThreadPoolExecutor(16) as pool:
+        runs = list(pool.map(lambda _: stack.api.ask("POST", path, state=later), range(100)))
+        list(pool.map(lambda run: stack.api.ask("DELETE", f"/flow_runs/{run['id']}"), runs))
+    assert "database is locked" not in (stack.store / "prefect/server.log").read_text()
 
 
 def test_a_killed_flow_process_crashes_its_run_alerts_and_frees_the_slot(stack: Stack, webhook: Webhook) -> None:

@@ -131,16 +131,17 @@ def cut_blocks(stream: BinaryIO, line: int) -> Iterator[Block]:
     while more:
         chunk = stream.read(BLOCK_BYTES)
         more = bool(chunk)
-        held += chunk
-        end = held.rfind(b"\n") + 1 if more else len(held)
-        if not end:
-            if len(held) > LONGEST_LINE:
+        end = chunk.rfind(b"\n") + 1
+        if more and not end:
+            held += chunk
+            if len(held) - held.rfind(b"\n") > LONGEST_LINE:
                 raise UserError(f"line {line} is longer than {LONGEST_LINE >> 20} MB; this is not a CSV file")
             continue
-        block = _cut(held[:end], line, last=not more)
+        data = b"".join((held, memoryview(chunk)[:end]))  # One copy; sums and slices would make three.
+        block = _cut(data, line, last=not more)
+        held = data[len(block.data) :] + chunk[end:]
         if block.data:
             line += int(np.count_nonzero(np.frombuffer(block.data, np.uint8) == NEWLINE))  # A third of count's time.
-            held = held[len(block.data) :]
             yield block
 
 

@@ -5,13 +5,12 @@ silent about lines with too few or too many fields, so they are counted before i
 but gives up a whole file for one stray quote and refuses Latin-1 rows.
 """
 
-import io
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 import polars as pl
@@ -34,7 +33,7 @@ ROW_GROUP = 500_000  # rows of a Parquet file that are compressed together
 class Scored(NamedTuple):
     """Some rows of a file after the neuron."""
 
-    good: bytes | pl.DataFrame  # for the prediction file: CSV lines, or a table
+    good: list[bytes] | pl.DataFrame  # for the prediction file: CSV lines, or a table
     bad: bytes  # CSV lines for the rejects file
     counts: Counts
 
@@ -55,18 +54,20 @@ class Scorer:
         table, bad = self.score(good, [RAW] if self.to_csv else self.columns)
         rejects = explain_rejects(bad, self.names, pl.col(RAW))
         rejects = pl.concat([rejects, broken]).sort("line") if broken is not None else rejects
+        bad_lines = write_lines(rejects)
         if not self.to_csv:
-            return Scored(table, write_lines(rejects), self.count(table, rejects))
-        lines, bad_lines = write_lines(table, quote_style="never", line_terminator=self.line_end), write_lines(rejects)
+            return Scored(table, bad_lines, self.count(table, rejects))
+        lines = write_chunks(table, quote_style="never", line_terminator=self.line_end)
         if block.latin:
-            lines, bad_lines = (text.decode().encode("latin-1") for text in (lines, bad_lines))
+            lines = [b"".join(lines).decode().encode("latin-1")]
+            bad_lines = bad_lines.decode().encode("latin-1")
         return Scored(lines, bad_lines, self.count(table, rejects))
 
     def score_batch(self, rows: pl.DataFrame) -> Scored:
         """Scores rows of a Parquet file; a rejected row is shown as JSON."""
         table, bad = self.score(rows, self.columns)
         rejects = explain_rejects(bad, self.names, pl.struct(self.columns).struct.json_encode())
-        good = write_lines(table) if self.to_csv else table
+        good = write_chunks(table) if self.to_csv else table
         return Scored(good, write_lines(rejects), self.count(table, rejects))
 
     def score(self, rows: pl.DataFrame, keep: list[str], strip: bool = False) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -80,16 +81,21 @@ class Scorer:
         ranges = [[pl.lit(end, F32) for end in neuron.ranges[feature]] for feature in neuron.features]
         inside = [value.is_between(low, high) for value, (low, high) in zip(x, ranges, strict=True)]
         half, prediction = pl.lit(neuron.intervals[str(self.job.batch.interval)], F32), pl.col("prediction")
-        table = rows.select(
-            *keep,
-            prediction=reduce(operator.add, terms) + pl.lit(neuron.bias, F32),
-            extrapolated=~pl.all_horizontal(inside),
-        ).select(
-            *keep,
-            prediction,
-            prediction_low=prediction - half,
-            prediction_high=prediction + half,
-            extrapolated="extrapolated",
+        table = (
+            rows.lazy()
+            .select(
+                *keep,
+                prediction=reduce(operator.add, terms) + pl.lit(neuron.bias, F32),
+                extrapolated=~pl.all_horizontal(inside),
+            )
+            .select(
+                *keep,
+                prediction,
+                prediction_low=prediction - half,
+                prediction_high=prediction + half,
+                extrapolated="extrapolated",
+            )
+            .collect()
         )
         finite = table.select(prediction.is_finite().fill_null(value=False)).to_series()
         if finite.all():
@@ -224,11 +230,25 @@ def explain_rejects(bad: pl.DataFrame, names: list[str], raw: pl.Expr) -> pl.Dat
     )
 
 
-def write_lines(table: pl.DataFrame, **style: Any) -> bytes:
+class _Chunks(list[bytes]):
+    """What is written to it, as it comes: a BytesIO would copy it all, and again to grow."""
+
+    def write(self, chunk: bytes) -> int:
+        """Takes some lines."""
+        self.append(chunk)
+        return len(chunk)
+
+
+def write_chunks(table: pl.DataFrame, **style: Any) -> list[bytes]:
     """A table as CSV without its header; a float32 in the fewest digits that read back as the same float32."""
-    buffer = io.BytesIO()
-    table.write_csv(buffer, include_header=False, **style)
-    return buffer.getvalue()
+    chunks = _Chunks()
+    table.write_csv(cast(IO[bytes], chunks), include_header=False, **style)
+    return chunks
+
+
+def write_lines(table: pl.DataFrame, **style: Any) -> bytes:
+    """The same in one piece."""
+    return b"".join(write_chunks(table, **style))
 
 
 def find_columns(columns: list[str], job: Job) -> list[str]:

@@ -1,10 +1,9 @@
 """A batch as a whole: where its outputs stand, what its manifest says, and what people are told."""
 
 import base64
-import hashlib
 import json
-import shutil
 import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from upath import UPath
 
 from tasks.champion import read_champion
 from tasks.errors import UserError
+from tasks.files import digest_file, write_file
 from tasks.model import Neuron
 from tasks.parameters import Batch
 from tasks.steps import step
@@ -21,6 +21,7 @@ from tasks.store import MANIFEST, Store, digest, locate, to_json
 from tasks.tables import join_parquet
 from tasks.values import WORK, Counts, Job, Manifest, Receipt
 
+CHUNK = 4 << 20  # bytes of a piece that are read at a time
 SHOWN = 50  # files that the summary names; the manifest names all
 
 
@@ -84,10 +85,10 @@ def join_ranges(parts: list[Receipt], job: Job) -> Receipt:
                 if kind.endswith("parquet"):
                     local = [_local(home.root / piece, Path(folder) / str(i)) for i, piece in enumerate(pieces)]
                     join_parquet(scratch, local)
+                    sha256 = digest_file(scratch)
                 else:
-                    _join_csv(scratch, [home.root / piece for piece in pieces], repeated_header=kind == ".rejects.csv")
-                with scratch.open("rb") as file:
-                    sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+                    joint = _read_pieces([home.root / piece for piece in pieces], one_header=kind == ".rejects.csv")
+                    sha256 = write_file(scratch, joint)
                 joined.outputs[name] = {"sha256": sha256, "bytes": scratch.stat().st_size}
     return joined
 
@@ -99,13 +100,13 @@ def _local(path: UPath, copy: Path) -> Path:
     return copy
 
 
-def _join_csv(target: Path, pieces: list[UPath], *, repeated_header: bool) -> None:
-    with target.open("wb") as file:
-        for place, piece in enumerate(pieces):
-            with piece.open("rb") as source:
-                if repeated_header and place:
-                    source.readline()
-                shutil.copyfileobj(source, file, 1 << 20)
+def _read_pieces(pieces: list[UPath], *, one_header: bool) -> Iterator[bytes]:
+    for place, piece in enumerate(pieces):
+        with piece.open("rb") as source:
+            if one_header and place:
+                source.readline()
+            while chunk := source.read(CHUNK):
+                yield chunk
 
 
 @step("Publish the batch")

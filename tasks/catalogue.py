@@ -1,6 +1,5 @@
 """What is in the store, and whether it is whole."""
 
-import hashlib
 import json
 from datetime import UTC, datetime
 from io import StringIO
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from tasks.champion import POINTER, read_champion, read_log
 from tasks.errors import UserError
+from tasks.files import digest_file
 from tasks.store import MANIFEST, Store, digest
 
 
@@ -97,7 +97,6 @@ def find_batch_differences(store: Store) -> list[str]:
             if not (place / name).exists():
                 found.append(f"{place / name} is missing.")
                 continue
-            with (place / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != facts["sha256"]:
-                    found.append(f"{place / name} has other bytes than its manifest says.")
+            if digest_file(place / name) != facts["sha256"]:
+                found.append(f"{place / name} has other bytes than its manifest says.")
     return found

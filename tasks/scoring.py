@@ -1,19 +1,14 @@
 """Files scored as streams, whatever their size, each one or a range of it whole or not at all."""
 
 import csv
-import hashlib
 import io
-import os
 import shutil
 import tempfile
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 from prefect import get_run_logger, unmapped
@@ -23,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tasks.errors import UserError
+from tasks.files import digest_file, pipeline, write_file
 from tasks.parameters import Batch
 from tasks.records import cut_blocks, open_input, read_header
 from tasks.steps import step
@@ -43,11 +39,8 @@ from tasks.values import WORK, Job, Part, Receipt
 
 REJECTS_HEADER = b"line,column,value,reason,raw\n"
 THREADS = 3  # blocks that are scored at a time; Polars spreads each over the cores, but not every step of it
-SYNC_BYTES = 32 << 20  # what may wait for the disk; on 300 MB, a tenth of the time is saved at the end
 CONNECTING = 10  # seconds that a cluster has to answer
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 OnRead = Callable[[int], None]  # bytes of a file that were just read
 
 
@@ -58,18 +51,6 @@ class Reading(NamedTuple):
     header: bytes  # of the prediction file, where it is CSV
     schema: dict[str, Any]  # of it, where it is Parquet
     finish: Callable[[], str]  # reads what is left, and returns the sha256 of the file
-
-
-def pipeline(work: Callable[[Item], Result], items: Iterable[Item], threads: int = THREADS) -> Iterator[Result]:
-    """The results in order, with a few items in work at a time and no more than those in memory."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Result]] = deque()
-        for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > threads:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 @contextmanager
@@ -83,7 +64,7 @@ def read_csv(part: Part, job: Job, on_read: OnRead) -> Iterator[Reading]:
     with open_input(part.source.path, part.start, part.stop, on_read) as (stream, meter):
         if not part.start:
             read_header(stream)
-        scored = pipeline(scorer.score_block, cut_blocks(stream, part.line))
+        scored = pipeline(scorer.score_block, cut_blocks(stream, part.line), THREADS)
         yield Reading(scored, header, dict.fromkeys(columns, TEXT) | ADDED, meter.finish)
 
 
@@ -109,7 +90,7 @@ def read_parquet(part: Part, job: Job, on_read: OnRead) -> Iterator[Reading]:
                 yield rows
                 on_read(int(share * len(rows)))  # How many bytes they were is anybody's guess.
 
-        scored = pipeline(scorer.score_batch, batches())
+        scored = pipeline(scorer.score_batch, batches(), THREADS)
         yield Reading(scored, _csv_line([*schema, *ADDED]), schema | ADDED, meter.finish)
 
 
@@ -156,31 +137,6 @@ def score_part(part: Part, job: Job, on_read: OnRead = lambda _: None) -> Receip
 def start_receipt(part: Part, error: str = "") -> Receipt:
     """A receipt with nothing counted yet."""
     return Receipt(source=part.source, start=part.start, stop=part.stop, sha256=part.file_sha256, error=error)
-
-
-def write_file(path: Path, chunks: Iterable[bytes]) -> str:
-    """Writes the chunks while the next are made, and returns the sha256 of them all."""
-    sha256, unsynced = hashlib.sha256(), 0
-    with path.open("wb") as file:
-
-        def write(chunk: bytes) -> None:
-            nonlocal unsynced
-            sha256.update(chunk)
-            file.write(chunk)
-            unsynced += len(chunk)
-            if unsynced > SYNC_BYTES:
-                os.fsync(file.fileno())
-                unsynced = 0
-
-        for _ in pipeline(write, chunks, threads=1):
-            pass
-    return sha256.hexdigest()
-
-
-def digest_file(path: Path) -> str:
-    """The sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _csv_line(names: list[str]) -> bytes:

@@ -1,9 +1,11 @@
 """Training alone against a plain `model.fit`, at four sizes: `python -m tests.benchmarks.training [rounds]`.
 
-Each run is a process of its own; the seconds are those of the training, tracing included and imports left out.
+Each run is a process of its own; the seconds are those of the training, tracing included and imports left out. For the
+growth with the rows, the epochs after the first, which traces, are told apart.
 """
 
 import os
+import statistics
 import subprocess
 import sys
 import time
@@ -30,8 +32,10 @@ def make_rows(count: int) -> Rows:
 
 
 def train_once(way: str, count: int) -> None:
-    """Trains in this process and prints the seconds, and the peak MB before and after."""
+    """Trains here, and prints the seconds, those of an epoch after the first, and the peak MB before and after."""
     import resource
+
+    import keras
 
     from tasks.neuron import build_neuron, train_neuron
 
@@ -39,17 +43,20 @@ def train_once(way: str, count: int) -> None:
     training, rows = Training(epochs=epochs, batch_size=batch), make_rows(count)
     fitted = count - int(count * 0.3)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    ends: list[float] = []
     start = time.perf_counter()
     if way == "ours":
         train, validation = (
             Rows(rows.x[part], rows.y[part], rows.number[part]) for part in (slice(fitted), slice(fitted, None))
         )
-        train_neuron(train, validation, training)
+        train_neuron(train, validation, training, lambda *_: ends.append(time.perf_counter()))
     else:
         model = build_neuron(1, training)
-        model.fit(rows.x, rows.y, batch_size=batch, epochs=epochs, validation_split=0.3, verbose=0)
+        clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: ends.append(time.perf_counter()))
+        model.fit(rows.x, rows.y, batch_size=batch, epochs=epochs, validation_split=0.3, verbose=0, callbacks=[clock])
     seconds = time.perf_counter() - start
-    sys.stdout.write(f"{seconds} {before} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}\n")
+    epoch = (ends[-1] - ends[0]) / (epochs - 1)
+    sys.stdout.write(f"{seconds} {epoch} {before} {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000}\n")
 
 
 def main(rounds: int) -> None:
@@ -58,6 +65,7 @@ def main(rounds: int) -> None:
     for count, (batch, epochs) in SIZES.items():
         found = {"model.fit": Series(), "ours": Series()}
         grown = 0.0
+        nets: dict[str, list[float]] = {way: [] for way in found}
         for number in range(rounds + 1):  # the first is the warm-up
             for way, series in found.items():
                 code = f"from tests.benchmarks.training import train_once; train_once({way!r}, {count})"
@@ -65,9 +73,10 @@ def main(rounds: int) -> None:
                 done = subprocess.run(
                     [sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=True
                 )
-                seconds, before, after = map(float, done.stdout.split()[-3:])
+                seconds, epoch, before, after = map(float, done.stdout.split()[-4:])
                 if number:
                     series.seconds.append(seconds)
+                    nets[way].append(epoch)
                     series.peak = max(series.peak, after)
                     grown = after - before if way == "ours" else grown
         base = found["model.fit"].median
@@ -75,6 +84,8 @@ def main(rounds: int) -> None:
             speed = count * 0.7 * epochs / series.median
             name = f"{way}, {count:,} rows, batch {batch}, {epochs} epochs: {speed:,.0f} rows/s"
             sys.stdout.write(series.row(name, base) + "\n")
+        told = " and ".join(f"{way} {1000 * statistics.median(net):.2f} ms" for way, net in nets.items())
+        sys.stdout.write(f"  (an epoch after the first: {told})\n")
         sys.stdout.write(f"  (ours grew by {grown:.0f} MB over rows of {count * 16 / 1e6:.1f} MB)\n")
 
 

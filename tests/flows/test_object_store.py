@@ -1,16 +1,24 @@
 """The same on an object store: a real S3-speaking server on loopback."""
 
-import pytest
+from pathlib import Path
 
+import polars as pl
+import pytest
+from upath import UPath
+
+from flows.predict import predict
 from flows.promote import rollback
 from flows.reproduce import reproduce
 from flows.retrain import retrain
+from tasks.batches import read_manifest
 from tasks.catalogue import find_differences, list_models
 from tasks.champion import promote, read_champion
-from tasks.parameters import Dataset, Retention, Training
+from tasks.errors import UserError
+from tasks.parameters import Batch, Dataset, Retention, Training
 from tasks.retention import clean_store
 from tasks.store import Store
 from tests.conftest import Run
+from tests.flows.parts import check, contents
 
 PACKAGE = Dataset(source="package")
 
@@ -53,3 +61,27 @@ def test_an_unreachable_bucket_and_wrong_keys_are_one_sentence_and_status_2(run_
     assert missing.returncode == 2
     assert "The store refuses s3://no-such-bucket/prefix" in missing.stderr.splitlines()[-1]
     assert "Traceback" not in missing.stderr
+
+
+def test_a_bucket_is_predicted_into_a_bucket(served: Store, s3: str, tmp_path: Path) -> None:
+    (UPath(s3) / "in" / "a.csv").write_bytes(b"id,RM\n007,5\n008,x\n")
+    (UPath(s3) / "in" / "sub" / "b.csv").write_bytes(b"id,RM\n1,6\n")
+    pl.DataFrame({"RM": [6.0]}).write_parquet(tmp_path / "c.parquet")
+    (UPath(s3) / "in" / "c.parquet").write_bytes((tmp_path / "c.parquet").read_bytes())
+    batch = Batch(inputs=[f"{s3}/in/**/*"], output=f"{s3}/out")
+    place = predict(batch)
+    assert place.startswith(f"{s3}/out/20260101T000000Z-aaaaaa-")
+    names = ["a.predictions.csv", "a.rejects.csv", "c.predictions.parquet", "sub/b.predictions.csv"]
+    assert sorted(contents(place)) == names
+    assert b"007,5,11.0" in contents(place)["a.predictions.csv"]
+    manifest = read_manifest(place)
+    check(manifest, place)
+    assert manifest.inputs[0].source.path == f"{s3}/in/a.csv"
+    times = {name: (UPath(place) / name).stat().st_mtime for name in names}
+    assert predict(batch) == place
+    assert times == {name: (UPath(place) / name).stat().st_mtime for name in names}
+
+
+def test_an_unreachable_bucket_is_one_sentence(served: Store, s3: str) -> None:
+    with pytest.raises(UserError, match="There is nothing at s3://nowhere/in/; name files, folders, globs or URLs"):
+        predict(Batch(inputs=["s3://nowhere/in/"]))

@@ -1,21 +1,16 @@
 """The predict flow as a whole, on a real server: whole or not at all, once and not twice, on one machine or several."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
-from upath import UPath
 
 from flows.predict import predict
 from tasks.batches import read_manifest
@@ -25,52 +20,8 @@ from tasks.errors import UserError
 from tasks.model import Neuron
 from tasks.parameters import Batch
 from tasks.store import Store, digest
-from tasks.values import Manifest
 from tests.conftest import Run, make_version
-
-PATIENCE = 120  # seconds; only a broken test waits so long
-
-
-@pytest.fixture
-def served(server: str, store: Store, neuron: Neuron) -> Store:
-    """A store whose one model is the champion."""
-    promote(store, neuron.version, "by hand")
-    return store
-
-
-@pytest.fixture
-def inbox(tmp_path: Path) -> Path:
-    folder = tmp_path / "inbox"
-    folder.mkdir()
-    (folder / "a.csv").write_text("id,RM\n007,5\n008,x\n")
-    (folder / "b.csv").write_text("id,RM\n1,6\n")
-    return folder
-
-
-def wait_until(happened: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (result := happened()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
-    return result
-
-
-def contents(place: str) -> dict[str, bytes]:
-    """Every file of a batch but its manifest, whose time differs."""
-    root = UPath(place)
-    paths = [path for path in root.rglob("*") if path.is_file() and path.name != "manifest.json"]
-    return {path.path.removeprefix(root.path).strip("/"): path.read_bytes() for path in paths}
-
-
-def check(manifest: Manifest, place: str) -> None:
-    """Makes sure that the manifest tells the truth about every file, and that there are no others."""
-    files = contents(place)
-    assert {name: digest(data) for name, data in files.items()} == {
-        name: facts["sha256"] for name, facts in manifest.files.items()
-    }
-    assert {name: len(data) for name, data in files.items()} == {
-        name: facts["bytes"] for name, facts in manifest.files.items()
-    }
+from tests.flows.parts import check, contents, wait_until
 
 
 def test_a_batch_leaves_predictions_rejects_and_a_manifest_and_its_report_in_the_ui(served: Store, inbox: Path) -> None:
@@ -93,7 +44,8 @@ def test_a_batch_leaves_predictions_rejects_and_a_manifest_and_its_report_in_the
     assert (manifest.total.rows, manifest.total.histogram) == (3, [0, 0, 2, 0, 0])
     with get_client(sync_client=True) as client:
         filters = ArtifactFilter(key=ArtifactFilterKey(any_=["predict-report"]))
-        text = str(client.read_artifacts(artifact_filter=filters)[-1].data)
+        reports = [str(artifact.data) for artifact in client.read_artifacts(artifact_filter=filters)]
+    (text,) = [report for report in reports if place in report]
     assert text.startswith("# 2 files, 3 rows, 2 predicted")
     assert "| not a number | 1 |" in text
     assert "![Predictions beside the training targets](data:image/png;base64," in text
@@ -229,21 +181,6 @@ def test_an_empty_inbox_is_a_batch_of_nothing(served: Store, tmp_path: Path) -> 
     assert read_manifest(place).total.rows == 0
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_without_a_cluster_nothing_is_predicted(served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.scoring.CONNECTING", 1)
-    with pytest.raises(
-        UserError, match=r"There is no Dask scheduler at tcp://127.0.0.1:1: .*or predict with --runner local"
-    ):
-        predict(Batch(inputs=[str(inbox)], runner="dask", dask_address="tcp://127.0.0.1:1"))
-
-
-def test_dask_is_an_extra(served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
-    with pytest.raises(UserError, match="--runner dask needs more packages"):
-        predict(Batch(inputs=[str(inbox)], runner="dask"))
-
-
 def test_predicting_never_imports_tensorflow() -> None:
     code = "import sys, flows.predict; sys.exit(bool({'tensorflow', 'keras'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -279,96 +216,6 @@ def test_a_killed_batch_of_a_thousand_files_is_finished_by_the_next_run(
     for number in (0, 500, 999):
         line = f"{number},{number % 7},{number % 7 * 2 + 1:.1f},"
         assert line.encode() in contents(str(place))[f"{number:03}.predictions.csv"]
-
-
-def test_a_bucket_is_predicted_into_a_bucket(served: Store, s3: str, tmp_path: Path) -> None:
-    (UPath(s3) / "in" / "a.csv").write_bytes(b"id,RM\n007,5\n008,x\n")
-    (UPath(s3) / "in" / "sub" / "b.csv").write_bytes(b"id,RM\n1,6\n")
-    pl.DataFrame({"RM": [6.0]}).write_parquet(tmp_path / "c.parquet")
-    (UPath(s3) / "in" / "c.parquet").write_bytes((tmp_path / "c.parquet").read_bytes())
-    batch = Batch(inputs=[f"{s3}/in/**/*"], output=f"{s3}/out")
-    place = predict(batch)
-    assert place.startswith(f"{s3}/out/20260101T000000Z-aaaaaa-")
-    names = ["a.predictions.csv", "a.rejects.csv", "c.predictions.parquet", "sub/b.predictions.csv"]
-    assert sorted(contents(place)) == names
-    assert b"007,5,11.0" in contents(place)["a.predictions.csv"]
-    manifest = read_manifest(place)
-    check(manifest, place)
-    assert manifest.inputs[0].source.path == f"{s3}/in/a.csv"
-    times = {name: (UPath(place) / name).stat().st_mtime for name in names}
-    assert predict(batch) == place
-    assert times == {name: (UPath(place) / name).stat().st_mtime for name in names}
-
-
-def test_an_unreachable_bucket_is_one_sentence(served: Store, s3: str) -> None:
-    with pytest.raises(UserError, match="There is nothing at s3://nowhere/in/; name files, folders, globs or URLs"):
-        predict(Batch(inputs=["s3://nowhere/in/"]))
-
-
-@pytest.fixture
-def cluster(server: str, tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
-    """A Dask scheduler and two workers, each a process of its own."""
-    environment = os.environ | {"PREFECT_API_URL": server, "PYTHONPATH": str(Path(__file__).parents[2])}
-    file = tmp_path / "scheduler.json"
-    dask = [sys.executable, "-m", "dask"]
-    options = ["--scheduler-file", str(file)]
-    quiet: dict[str, Any] = {
-        "stdout": subprocess.DEVNULL,
-        "stderr": subprocess.DEVNULL,
-        "env": environment,
-        "cwd": tmp_path,
-    }
-    processes = [subprocess.Popen([*dask, "scheduler", "--port", "0", "--no-dashboard", *options], **quiet)]
-    wait_until(file.exists)
-    for _ in range(2):
-        command = [*dask, "worker", "--no-nanny", "--no-dashboard", "--nthreads", "1", *options]
-        processes.append(subprocess.Popen(command, **quiet))
-    yield json.loads(file.read_text())["address"], processes[1:]
-    for process in processes:
-        process.kill()
-        process.wait()
-
-
-@pytest.mark.timeout(600)
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_dask_worker_that_dies_changes_no_byte_of_the_result(
-    served: Store,
-    cluster: tuple[str, list[subprocess.Popen[bytes]]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    address, workers = cluster
-    inbox = tmp_path / "inbox"
-    inbox.mkdir()
-    rng = np.random.default_rng(0)
-    rows = [f'{number:07},{value:.4f},"a ""b"""' for number, value in enumerate(rng.normal(6, 1, 100_000))]
-    rows[50_000:50_000] = ["x,y", '1,5,"stray', "2,z,é"]
-    (inbox / "a.csv").write_text("\n".join(["id,RM,note", *rows]))
-    pl.DataFrame({"id": range(150_000), "RM": rng.normal(6, 1, 150_000)}).write_parquet(inbox / "b.parquet")
-    alone = predict(Batch(inputs=[str(inbox)], output=str(tmp_path / "alone")))
-    monkeypatch.setattr("tasks.inputs.RANGE_BYTES", 400_000)
-    monkeypatch.setattr("tasks.inputs.RANGE_ROWS", 30_000)
-    monkeypatch.setattr("tasks.inputs.GROUP_BYTES", 400_000)
-    monkeypatch.setattr("tasks.records.BLOCK_BYTES", 100_000)
-    batch = Batch(inputs=[str(inbox)], output=str(tmp_path / "shared"), runner="dask", dask_address=address)
-    killer = subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import os, pathlib, sys, time\n"
-            "while len(list(pathlib.Path(sys.argv[1]).glob('shared/*/.work/*.json'))) < 3: time.sleep(0.01)\n"
-            "os.kill(int(sys.argv[2]), 9)",
-            str(tmp_path),
-            str(workers[0].pid),
-        ]
-    )
-    shared = predict(batch)
-    assert killer.wait(PATIENCE) == 0
-    assert workers[0].wait(PATIENCE) == -signal.SIGKILL
-    assert contents(shared) == contents(alone)
-    check(read_manifest(shared), shared)
-    assert read_manifest(shared).total == read_manifest(alone).total
-    assert read_manifest(shared).total.rejects == {"bad quoting": 1, "not a number": 1, "too few fields": 1}
 
 
 def test_the_numbers_are_those_of_keras(server: str, trained_store: Store, tmp_path: Path) -> None:

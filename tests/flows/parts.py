@@ -1,0 +1,38 @@
+"""What the tests of the predict flow ask of a batch."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from upath import UPath
+
+from tasks.store import digest
+from tasks.values import Manifest
+
+PATIENCE = 120  # seconds; only a broken test waits so long
+
+
+def wait_until(happened: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE
+    while not (result := happened()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+    return result
+
+
+def contents(place: str) -> dict[str, bytes]:
+    """Every file of a batch but its manifest, whose time differs."""
+    root = UPath(place)
+    paths = [path for path in root.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    return {path.path.removeprefix(root.path).strip("/"): path.read_bytes() for path in paths}
+
+
+def check(manifest: Manifest, place: str) -> None:
+    """Makes sure that the manifest tells the truth about every file, and that there are no others."""
+    files = contents(place)
+    assert {name: digest(data) for name, data in files.items()} == {
+        name: facts["sha256"] for name, facts in manifest.files.items()
+    }
+    assert {name: len(data) for name, data in files.items()} == {
+        name: facts["bytes"] for name, facts in manifest.files.items()
+    }

@@ -1,0 +1,102 @@
+"""The predict flow on a Dask cluster: a real scheduler, and workers that die."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from flows.predict import predict
+from tasks.batches import read_manifest
+from tasks.errors import UserError
+from tasks.parameters import Batch
+from tasks.store import Store
+from tests.flows.parts import PATIENCE, check, contents, wait_until
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_without_a_cluster_nothing_is_predicted(served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.scoring.CONNECTING", 1)
+    with pytest.raises(
+        UserError, match=r"There is no Dask scheduler at tcp://127.0.0.1:1: .*or predict with --runner local"
+    ):
+        predict(Batch(inputs=[str(inbox)], runner="dask", dask_address="tcp://127.0.0.1:1"))
+
+
+def test_dask_is_an_extra(served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
+    with pytest.raises(UserError, match="--runner dask needs more packages"):
+        predict(Batch(inputs=[str(inbox)], runner="dask"))
+
+
+@pytest.fixture
+def cluster(server: str, tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+    """A Dask scheduler and two workers, each a process of its own."""
+    environment = os.environ | {"PREFECT_API_URL": server, "PYTHONPATH": str(Path(__file__).parents[2])}
+    file = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "dask"]
+    options = ["--scheduler-file", str(file)]
+    quiet: dict[str, Any] = {
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+        "env": environment,
+        "cwd": tmp_path,
+    }
+    processes = [subprocess.Popen([*dask, "scheduler", "--port", "0", "--no-dashboard", *options], **quiet)]
+    wait_until(file.exists)
+    for _ in range(2):
+        command = [*dask, "worker", "--no-nanny", "--no-dashboard", "--nthreads", "1", *options]
+        processes.append(subprocess.Popen(command, **quiet))
+    yield json.loads(file.read_text())["address"], processes[1:]
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_dask_worker_that_dies_changes_no_byte_of_the_result(
+    served: Store,
+    cluster: tuple[str, list[subprocess.Popen[bytes]]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    address, workers = cluster
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    rng = np.random.default_rng(0)
+    rows = [f'{number:07},{value:.4f},"a ""b"""' for number, value in enumerate(rng.normal(6, 1, 100_000))]
+    rows[50_000:50_000] = ["x,y", '1,5,"stray', "2,z,é"]
+    (inbox / "a.csv").write_text("\n".join(["id,RM,note", *rows]))
+    pl.DataFrame({"id": range(150_000), "RM": rng.normal(6, 1, 150_000)}).write_parquet(inbox / "b.parquet")
+    alone = predict(Batch(inputs=[str(inbox)], output=str(tmp_path / "alone")))
+    monkeypatch.setattr("tasks.inputs.RANGE_BYTES", 400_000)
+    monkeypatch.setattr("tasks.inputs.RANGE_ROWS", 30_000)
+    monkeypatch.setattr("tasks.inputs.GROUP_BYTES", 400_000)
+    monkeypatch.setattr("tasks.records.BLOCK_BYTES", 100_000)
+    batch = Batch(inputs=[str(inbox)], output=str(tmp_path / "shared"), runner="dask", dask_address=address)
+    killer = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import os, pathlib, sys, time\n"
+            "while len(list(pathlib.Path(sys.argv[1]).glob('shared/*/.work/*.json'))) < 3: time.sleep(0.01)\n"
+            "os.kill(int(sys.argv[2]), 9)",
+            str(tmp_path),
+            str(workers[0].pid),
+        ]
+    )
+    shared = predict(batch)
+    assert killer.wait(PATIENCE) == 0
+    assert workers[0].wait(PATIENCE) == -signal.SIGKILL
+    assert contents(shared) == contents(alone)
+    check(read_manifest(shared), shared)
+    assert read_manifest(shared).total == read_manifest(alone).total
+    assert read_manifest(shared).total.rejects == {"bad quoting": 1, "not a number": 1, "too few fields": 1}

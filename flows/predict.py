@@ -4,7 +4,7 @@ from pathlib import PurePath
 
 from prefect import flow, runtime
 
-from tasks.batches import check_failures, publish_batch, report_batch, start_batch
+from tasks.batches import check_failures, publish_batch, report_batch, start_batch, withdraw_manifest
 from tasks.inputs import find_inputs, plan_batch
 from tasks.parameters import Batch
 from tasks.plots import draw_predictions
@@ -31,6 +31,7 @@ def predict(batch: Batch = Batch()) -> str:
     root, sources = find_inputs(batch)
     job, earlier = start_batch(batch, root)
     plan = plan_batch(sources, earlier, job)
+    withdraw_manifest(plan, earlier, job)
     receipts = score_groups(plan.groups, job)
     manifest = publish_batch(job, plan.kept + receipts, earlier)
     report_batch(manifest, job, draw_predictions(manifest, job))

@@ -19,9 +19,10 @@ from tasks.parameters import Batch
 from tasks.steps import step
 from tasks.store import MANIFEST, Store, digest, locate, to_json
 from tasks.tables import join_parquet
-from tasks.values import WORK, Counts, Job, Manifest, Receipt
+from tasks.values import WORK, Counts, Job, Manifest, Plan, Receipt
 
 CHUNK = 4 << 20  # bytes of a piece that are read at a time
+EARLIER = "0.json"  # receipts of earlier runs; by its name they are read before the newer ones
 SHOWN = 50  # files that the summary names; the manifest names all
 
 
@@ -62,6 +63,19 @@ def read_receipts(place: UPath) -> list[Receipt]:
         for path in sorted((place / WORK).glob("*.json")):
             receipts += [Receipt.model_validate(item) for item in json.loads(path.read_bytes())]
     return receipts
+
+
+def withdraw_manifest(plan: Plan, earlier: list[Receipt], job: Job) -> None:
+    """Takes the manifest away before a file that it names is made again, so that it never says what is not so.
+
+    What it knew stands with the receipts of the steps, for whoever finishes the batch.
+    """
+    again = {part.source.path for group in plan.groups for part in group}
+    if not any(receipt.outputs and receipt.stop is None and receipt.source.path in again for receipt in earlier):
+        return
+    home = Store(job.place)
+    home.write(home.root / WORK / EARLIER, to_json([receipt.model_dump() for receipt in earlier]))
+    (home.root / MANIFEST).unlink(missing_ok=True)
 
 
 def join_ranges(parts: list[Receipt], job: Job) -> Receipt:

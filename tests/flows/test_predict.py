@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import polars as pl
@@ -77,6 +78,31 @@ def test_what_is_done_is_not_done_again_and_what_changed_is(served: Store, inbox
     assert after["a.predictions.csv"] != before["a.predictions.csv"]
     assert b"007,7,15.0" in contents(place)["a.predictions.csv"]
     check(read_manifest(place), place)
+
+
+def test_a_run_that_dies_while_it_makes_a_file_again_leaves_no_manifest_that_says_otherwise(
+    served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = Batch(inputs=[str(inbox)])
+    place = predict(batch)
+    (inbox / "c.csv").write_text("id,RM\n2,7\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.predict.publish_batch", died := Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            predict(batch)
+        assert (Path(place) / "manifest.json").exists(), "what it names was not touched"
+        (inbox / "a.csv").write_text("id,RM\n007,7\n")
+        with pytest.raises(KeyboardInterrupt):
+            predict(batch)
+    assert died.call_count == 2
+    assert not (Path(place) / "manifest.json").exists()
+    assert find_differences(served) == []
+    before = {name: (Path(place) / name).stat().st_ino for name in contents(place) if name.endswith(".predictions.csv")}
+    assert predict(batch) == place
+    check(read_manifest(place), place)
+    assert before == {name: (Path(place) / name).stat().st_ino for name in before}, "nothing was made twice"
+    assert read_manifest(place).total.predicted == 3
+    assert not (Path(place) / "a.rejects.csv").exists()
 
 
 def test_what_left_the_inbox_stays_predicted_and_what_was_deleted_is_made_again(served: Store, inbox: Path) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,6 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Cancelled, Crashed
-from prefect.types import DateTime
-from prefect.types._datetime import now
 from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
@@ -69,11 +68,13 @@ async def supersede(client: PrefectClient, pool: str) -> int:
 
     Runs that a person or an automation asked for are left alone: somebody wants each of them.
     """
+    # What Prefect's DateTime is depends on the version of Python; validation makes one of a datetime on all of them.
+    due = FlowRunFilterNextScheduledStartTime.model_validate({"before_": datetime.now(UTC)})
     missed = await client.read_flow_runs(
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
         flow_run_filter=FlowRunFilter(
             state=FlowRunFilterState(name=FlowRunFilterStateName(any_=["Scheduled", "Late"])),
-            next_scheduled_start_time=FlowRunFilterNextScheduledStartTime(before_=DateTime.instance(now("UTC"))),
+            next_scheduled_start_time=due,
         ),
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
     )

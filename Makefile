@@ -23,7 +23,7 @@ test: .venv/done
 lint: .venv/done
 	$(bin)/ruff format --check .
 	$(bin)/ruff check .
-	$(bin)/mypy --python-version 3.11
+	$(bin)/mypy
 	$(bin)/mypy --python-version 3.13  # Prefect has other types there
 	$(bin)/lint-imports
 

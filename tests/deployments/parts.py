@@ -193,7 +193,11 @@ class Server:
     def stop(self) -> None:
         assert self.process
         self.process.terminate()
-        self.process.wait(60)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:  # As a service manager does: now and then it waits for its clients for good.
+            self.process.kill()
+            self.process.wait()
 
 
 class Webhook:

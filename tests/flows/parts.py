@@ -4,9 +4,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from upath import UPath
-
-from tasks.store import digest
+from tasks.store import digest, locate
 from tasks.values import Manifest
 
 PATIENCE = 120  # seconds; only a broken test waits so long
@@ -22,7 +20,7 @@ def wait_until(happened: Callable[[], Any]) -> Any:
 
 def contents(place: str) -> dict[str, bytes]:
     """Every file of a batch but its manifest, whose time differs."""
-    root = UPath(place)
+    root = locate(place)
     paths = [path for path in root.rglob("*") if path.is_file() and path.name != "manifest.json"]
     return {path.path.removeprefix(root.path).strip("/"): path.read_bytes() for path in paths}
 

@@ -80,6 +80,10 @@ def test_a_bucket_is_predicted_into_a_bucket(served: Store, s3: str, tmp_path: P
     times = {name: (UPath(place) / name).stat().st_mtime for name in names}
     assert predict(batch) == place
     assert times == {name: (UPath(place) / name).stat().st_mtime for name in names}
+    (UPath(s3) / "in" / "a.csv").write_bytes(b"id,RM\n007,7\n008,6\n")
+    assert predict(batch) == place
+    check(read_manifest(place), place)
+    assert sorted(contents(place)) == [name for name in names if name != "a.rejects.csv"]
 
 
 def test_an_unreachable_bucket_is_one_sentence(served: Store, s3: str) -> None:

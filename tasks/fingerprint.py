@@ -9,19 +9,33 @@ from typing import Any
 from tasks.parameters import Dataset, Table, Training
 from tasks.store import Store, digest, to_json
 
-HERE = Path(__file__).parent
+TASKS = Path(__file__).parent
+DECISIVE = (
+    "boston.py", "download.py", "features.py", "metrics.py", "model.py", "neuron.py", "predictions.py", "records.py",
+    "split.py", "tables.py", "trainer.py", "training.py", "values.py", "versions.py",
+)  # fmt: skip
+"""Files and folders of `tasks/` that decide how a version comes out. A change elsewhere makes no version stale."""
+
 PACKAGES = ("linear-neuron", "tensorflow", "tensorflow-cpu", "keras", "numpy", "pandas", "prefect")
 
 
+def digest_code(root: Path = TASKS) -> str:
+    """Digest the names and bytes of the decisive files below a copy of `tasks/`."""
+    paths = {path for part in DECISIVE for path in [root / part, *(root / part).rglob("*.py")] if path.is_file()}
+    return digest(
+        b"".join(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() for path in sorted(paths))
+    )
+
+
 def describe_code() -> dict[str, Any]:
-    """The commit of the checkout, a digest of the code in `tasks/`, and the versions of what is beneath it."""
+    """The commit of the checkout, a digest of the decisive code, and the versions of what is beneath it."""
     git = subprocess.run(
-        ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True
+        ["git", "-C", str(TASKS), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True
     )
     packages = {item.name: item.version for name in PACKAGES for item in metadata.distributions(name=name)}
     return {
         "commit": git.stdout.strip() or None,
-        "code": digest(b"".join(path.read_bytes() for path in sorted(HERE.glob("*.py"))))[:12],
+        "code": digest_code()[:12],
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": packages,

@@ -48,19 +48,20 @@ def retrain(
     """
     began = time.time()
     os.environ["LINEAR_NEURON_STORE"] = store
-    from tasks import boston
-    from tasks.fingerprint import find_version, fingerprint
-    from tasks.store import Store
-    from tasks.trainer import warm_up
+    from tasks.dataset import boston
+    from tasks.registry.fingerprint import fingerprint
+    from tasks.registry.versions import find_version
+    from tasks.storage.store import Store
+    from tasks.training.process import warm_up
 
     wait_for_server = begin_server()
     if force or not find_version(Store(), fingerprint(boston.SHA256, dataset, training, table)):
         warm_up()  # Another process imports Keras, and this one what else will be needed, while the server starts.
-        importlib.import_module("tasks.plots")
-        importlib.import_module("tasks.predictions")
+        importlib.import_module("tasks.reporting.plots")
+        importlib.import_module("tasks.reporting.csv_files")
     from flows.retrain import retrain as flow
-    from tasks.champion import describe_standing
-    from tasks.report import summarize
+    from tasks.registry.champion import describe_standing
+    from tasks.reporting.retrain import summarize
 
     wait_for_server()
     state = flow(dataset, training, table, promotion, retention, force, return_state=True)
@@ -80,8 +81,8 @@ def models(*, json: bool = False, store: StoreFlag = "store") -> None:
     Args:
         json: Print the same as JSON.
     """
-    from tasks.catalogue import list_models, render_models
-    from tasks.store import Store, to_json
+    from tasks.registry.catalogue import list_models, render_models
+    from tasks.storage.store import Store, to_json
 
     rows = list_models(Store(store))
     sys.stdout.write(to_json(rows).decode() if json else render_models(rows))
@@ -142,8 +143,8 @@ def clean(*, retention: Retention = Retention(), dry_run: bool = False, store: S
     Args:
         dry_run: Only print what would be removed.
     """
-    from tasks.retention import clean_store
-    from tasks.store import Store
+    from tasks.registry.retention import clean_store
+    from tasks.storage.store import Store
 
     for name in clean_store(Store(store), retention, dry_run):
         sys.stdout.write(f"{'would remove' if dry_run else 'removed'} {name}\n")
@@ -152,8 +153,8 @@ def clean(*, retention: Retention = Retention(), dry_run: bool = False, store: S
 @app.command
 def verify(*, store: StoreFlag = "store") -> int:
     """Check every digest and the champion's pointer; exit with 1 and name each file that differs."""
-    from tasks.catalogue import find_differences
-    from tasks.store import Store
+    from tasks.registry.verify import find_differences
+    from tasks.storage.store import Store
 
     found = find_differences(Store(store))
     sys.stdout.write("".join(f"{line}\n" for line in found) or "Every file is as its manifest says.\n")
@@ -170,7 +171,8 @@ def predict(
     os.environ["LINEAR_NEURON_STORE"] = store
     wait_for_server = begin_server()
     from flows.predict import predict as flow
-    from tasks.batches import read_manifest, summarize
+    from tasks.reporting.predict import summarize
+    from tasks.scoring.batch import read_manifest
 
     wait_for_server()
     place = flow(batch.model_copy(update={"inputs": list(inputs)} if inputs else {}))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from tasks.errors import UserError
-from tasks.store import Store
+from tasks.storage.store import Store
 
 START_SECONDS = 120  # A new database on a slow disk takes a while; a server that can't start exits sooner.
 STOP_SECONDS = 30  # How long a child may take to end by itself.

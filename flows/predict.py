@@ -4,11 +4,13 @@ from pathlib import PurePath
 
 from prefect import flow, runtime
 
-from tasks.batches import check_failures, publish_batch, report_batch, start_batch, withdraw_manifest
-from tasks.inputs import find_inputs, plan_batch
 from tasks.parameters import Batch
-from tasks.plots import draw_predictions
-from tasks.scoring import score_groups
+from tasks.reporting.plots import draw_predictions
+from tasks.reporting.predict import report_batch
+from tasks.scoring.batch import check_failures, publish_batch, start_batch, withdraw_manifest
+from tasks.scoring.inputs import find_inputs
+from tasks.scoring.plan import plan_batch
+from tasks.scoring.run import score_groups
 
 
 def run_name() -> str:

@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from tasks.promotion import promote_version, roll_back_champion
+from tasks.registry.promotion import promote_version, roll_back_champion
 
 
 @flow(name="promote", flow_run_name="promote {version}")

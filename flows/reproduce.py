@@ -2,11 +2,10 @@
 
 from prefect import flow
 
-from tasks.features import extract_features
+from tasks.dataset.split import extract_features, split
 from tasks.parameters import Dataset, Training
-from tasks.split import split
-from tasks.training import train
-from tasks.versions import compare_bits, recall
+from tasks.registry.reproduce import compare_bits, recall
+from tasks.training.train import train
 
 
 @flow(name="reproduce", flow_run_name="reproduce {version}")
@@ -22,4 +21,4 @@ def reproduce(version: str) -> tuple[bool, str]:
     neuron, data, draft = recall(version)
     dataset, training = Dataset(features=neuron.features, target=neuron.target), Training(**neuron.training)
     rows = extract_features(split(data, dataset, training.validation_split), dataset)
-    return compare_bits(neuron, train(rows, training, draft), draft)
+    return compare_bits(neuron, train(rows, training, draft).line, draft)

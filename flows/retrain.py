@@ -5,17 +5,17 @@ from datetime import UTC, datetime
 from prefect import flow, runtime
 from prefect.states import Completed
 
-from tasks.download import download
-from tasks.features import extract_features
-from tasks.metrics import evaluate
+from tasks.dataset.download import download
+from tasks.dataset.split import extract_features, split
 from tasks.parameters import Dataset, Promotion, Retention, Table, Training
-from tasks.promotion import compare, settle
-from tasks.report import report
-from tasks.retention import clean
-from tasks.split import split
-from tasks.trainer import warm_up
-from tasks.training import train
-from tasks.versions import begin, describe, publish
+from tasks.registry.promotion import compare, settle
+from tasks.registry.retention import clean
+from tasks.registry.versions import begin, publish
+from tasks.reporting.retrain import report
+from tasks.training.describe import describe
+from tasks.training.metrics import evaluate
+from tasks.training.process import warm_up
+from tasks.training.train import train
 
 
 def run_name() -> str:
@@ -57,8 +57,8 @@ def retrain(
 
     warm_up()
     # Only what trains pays for the import of pandas and matplotlib.
-    from tasks.plots import draw
-    from tasks.predictions import write_predictions
+    from tasks.reporting.csv_files import write_predictions
+    from tasks.reporting.plots import draw
 
     rows = extract_features(everything, dataset)
     trained = train(rows, training, draft)

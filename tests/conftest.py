@@ -27,7 +27,7 @@ from upath import UPath
 from flows.retrain import retrain
 from tasks.model import Histogram, Neuron
 from tasks.parameters import Dataset, Training
-from tasks.store import Store, to_json
+from tasks.storage.store import Store, to_json
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

@@ -57,8 +57,8 @@ def ours(source: str, target: str, model: str) -> None:
     """The scoring step: rejects, digests, whole-or-nothing and counts included."""
     from tasks.model import Neuron
     from tasks.parameters import Batch
-    from tasks.scoring import score_part
-    from tasks.values import Job, Part, Source
+    from tasks.scoring.manifest import Job, Part, Source
+    from tasks.scoring.run import score_part
 
     neuron = Neuron.model_validate_json((Path(model) / "model.json").read_bytes())
     with timed():

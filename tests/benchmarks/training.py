@@ -13,9 +13,9 @@ from importlib import resources
 
 import numpy as np
 
-from tasks import boston
+from tasks.dataset import boston
+from tasks.dataset.rows import Rows
 from tasks.parameters import Training
-from tasks.values import Rows
 from tests.benchmarks.measure import HEAD, Series
 
 SIZES = {404: (16, 101), 10_000: (1024, 20), 100_000: (1024, 20), 1_000_000: (1024, 20)}  # rows -> batch, epochs
@@ -24,7 +24,7 @@ SIZES = {404: (16, 101), 10_000: (1024, 20), 100_000: (1024, 20), 1_000_000: (10
 def make_rows(count: int) -> Rows:
     """The training rows of Boston for 404, made-up ones otherwise."""
     if count == 404:
-        with np.load(str(resources.files("tasks") / "data" / boston.FILE)) as arrays:
+        with np.load(str(resources.files("tasks.dataset") / "data" / boston.FILE)) as arrays:
             return Rows(arrays["x"][:404, [5]], arrays["y"][:404], np.arange(404))
     dice = np.random.default_rng(0)
     x = dice.normal(6, 1, (count, 1))
@@ -37,7 +37,7 @@ def train_once(way: str, count: int) -> None:
 
     import keras
 
-    from tasks.neuron import build_neuron, train_neuron
+    from tasks.training.neuron import build_neuron, train_neuron
 
     batch, epochs = SIZES[count]
     training, rows = Training(epochs=epochs, batch_size=batch), make_rows(count)

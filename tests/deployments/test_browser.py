@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tasks.store import Store
+from tasks.storage.store import Store
 from tests.deployments.parts import Stack
 
 pytestmark = pytest.mark.usefixtures("silenced")

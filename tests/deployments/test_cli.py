@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deployments.cli import SETTINGS
-from tasks.store import Store
+from tasks.storage.store import Store
 from tests.conftest import Run, make_version
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.champion import promote
 from tasks.model import Neuron
-from tasks.store import Store
+from tasks.registry.champion import promote
+from tasks.storage.store import Store
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tasks.store import digest, locate
-from tasks.values import Manifest
+from tasks.scoring.manifest import Manifest
+from tasks.storage.store import digest, locate
 
 PATIENCE = 120  # seconds; only a broken test waits so long
 

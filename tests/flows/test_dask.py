@@ -14,16 +14,16 @@ import polars as pl
 import pytest
 
 from flows.predict import predict
-from tasks.batches import read_manifest
 from tasks.errors import UserError
 from tasks.parameters import Batch
-from tasks.store import Store
+from tasks.scoring.batch import read_manifest
+from tasks.storage.store import Store
 from tests.flows.parts import PATIENCE, check, contents, wait_until
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_without_a_cluster_nothing_is_predicted(served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.scoring.CONNECTING", 1)
+    monkeypatch.setattr("tasks.scoring.run.CONNECTING", 1)
     with pytest.raises(
         UserError, match=r"There is no Dask scheduler at tcp://127.0.0.1:1: .*or predict with --runner local"
     ):
@@ -78,10 +78,10 @@ def test_a_dask_worker_that_dies_changes_no_byte_of_the_result(
     (inbox / "a.csv").write_text("\n".join(["id,RM,note", *rows]))
     pl.DataFrame({"id": range(150_000), "RM": rng.normal(6, 1, 150_000)}).write_parquet(inbox / "b.parquet")
     alone = predict(Batch(inputs=[str(inbox)], output=str(tmp_path / "alone")))
-    monkeypatch.setattr("tasks.inputs.RANGE_BYTES", 400_000)
-    monkeypatch.setattr("tasks.inputs.RANGE_ROWS", 30_000)
-    monkeypatch.setattr("tasks.inputs.GROUP_BYTES", 400_000)
-    monkeypatch.setattr("tasks.records.BLOCK_BYTES", 100_000)
+    monkeypatch.setattr("tasks.scoring.plan.RANGE_BYTES", 400_000)
+    monkeypatch.setattr("tasks.scoring.plan.RANGE_ROWS", 30_000)
+    monkeypatch.setattr("tasks.scoring.plan.GROUP_BYTES", 400_000)
+    monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 100_000)
     batch = Batch(inputs=[str(inbox)], output=str(tmp_path / "shared"), runner="dask", dask_address=address)
     killer = subprocess.Popen(
         [

@@ -10,13 +10,14 @@ from flows.predict import predict
 from flows.promote import rollback
 from flows.reproduce import reproduce
 from flows.retrain import retrain
-from tasks.batches import read_manifest
-from tasks.catalogue import find_differences, list_models
-from tasks.champion import promote, read_champion
 from tasks.errors import UserError
 from tasks.parameters import Batch, Dataset, Retention, Training
-from tasks.retention import clean_store
-from tasks.store import Store
+from tasks.registry.catalogue import list_models
+from tasks.registry.champion import promote, read_champion
+from tasks.registry.retention import clean_store
+from tasks.registry.verify import find_differences
+from tasks.scoring.batch import read_manifest
+from tasks.storage.store import Store
 from tests.conftest import Run
 from tests.flows.parts import check, contents
 

@@ -13,13 +13,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.predict import predict
-from tasks.batches import read_manifest
-from tasks.catalogue import find_differences
-from tasks.champion import promote
 from tasks.errors import UserError
 from tasks.model import Neuron
 from tasks.parameters import Batch
-from tasks.store import Store, digest
+from tasks.registry.champion import promote
+from tasks.registry.verify import find_differences
+from tasks.scoring.batch import read_manifest
+from tasks.storage.store import Store, digest
 from tests.conftest import Run, make_version
 from tests.flows.parts import check, contents, wait_until
 

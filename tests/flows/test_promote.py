@@ -12,11 +12,11 @@ from prefect.events.filters import EventFilter, EventNameFilter
 from flows.promote import promote, rollback
 from flows.reproduce import reproduce
 from flows.retrain import retrain
-from tasks.catalogue import list_models
-from tasks.champion import describe_standing, read_champion, read_log
 from tasks.errors import UserError
 from tasks.parameters import Dataset, Promotion, Retention, Training
-from tasks.store import Store
+from tasks.registry.catalogue import list_models
+from tasks.registry.champion import describe_standing, read_champion, read_log
+from tasks.storage.store import Store
 
 PACKAGE = Dataset(source="package")
 

@@ -12,8 +12,8 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from flows.retrain import retrain
 from tasks.errors import UserError
 from tasks.parameters import Dataset, Table, Training
-from tasks.plots import PLOTS
-from tasks.store import Store, digest
+from tasks.reporting.plots import PLOTS
+from tasks.storage.store import Store, digest
 
 PACKAGE = Dataset(source="package")
 

@@ -1,0 +1,1 @@
+"""The rows to learn from: Boston housing, its download and its split."""

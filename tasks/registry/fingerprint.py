@@ -1,0 +1,55 @@
+"""What decides how a version comes out, so that nothing is trained twice. Free of Prefect, to be asked before it."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from tasks.parameters import Dataset, Table, Training
+from tasks.storage.store import digest, to_json
+
+TASKS = Path(__file__).parents[1]
+DECISIVE = ("dataset", "tables", "training", "model.py")
+"""Files and folders of `tasks/` that decide how a version comes out. A change elsewhere makes no version stale."""
+
+PACKAGES = ("linear-neuron", "tensorflow", "tensorflow-cpu", "keras", "numpy", "pandas", "prefect")
+
+
+def digest_code(root: Path = TASKS) -> str:
+    """Digest the names and bytes of the decisive files below a copy of `tasks/`."""
+    paths = {path for part in DECISIVE for path in [root / part, *(root / part).rglob("*.py")] if path.is_file()}
+    return digest(
+        b"".join(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() for path in sorted(paths))
+    )
+
+
+def describe_code() -> dict[str, Any]:
+    """The commit of the checkout, a digest of the decisive code, and the versions of what is beneath it."""
+    git = subprocess.run(
+        ["git", "-C", str(TASKS), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True
+    )
+    packages = {item.name: item.version for name in PACKAGES for item in metadata.distributions(name=name)}
+    return {
+        "commit": git.stdout.strip() or None,
+        "code": digest_code()[:12],
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": packages,
+    }
+
+
+def fingerprint(sha256: str, dataset: Dataset, training: Training, table: Table) -> str:
+    """A digest of all that decides the outcome: data, recipe, our code and the packages beneath it."""
+    code = describe_code()
+    return digest(
+        to_json(
+            {
+                "data": sha256,
+                "dataset": dataset.model_dump(exclude={"source"}),
+                "training": training.model_dump(exclude={"time_limit"}),
+                "table": table.model_dump(),
+                "code": [code["code"], code["python"], code["platform"], code["packages"]],
+            }
+        )
+    )

@@ -1,0 +1,63 @@
+"""A version made again, and compared to the bit."""
+
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+from prefect import get_run_logger
+
+from tasks.dataset.rows import Download
+from tasks.errors import UserError
+from tasks.model import Line, Neuron
+from tasks.registry.fingerprint import describe_code
+from tasks.registry.versions import Draft
+from tasks.steps import step
+from tasks.storage.store import Store, digest
+
+
+@step("Recall the version")
+def recall(version: str) -> tuple[Neuron, Download, Draft]:
+    """The version as it was described, the dataset it was made from, and a scratch folder.
+
+    Raises:
+        UserError: the version or its dataset is not there, or is damaged.
+    """
+    store = Store()
+    neuron = store.neuron(version)
+    sha256 = neuron.dataset["sha256"]
+    path = store.dataset(sha256, ".npz")
+    if digest(store.read(path) or b"") != sha256:
+        raise UserError(
+            f"{path}, the dataset of {version}, is missing or damaged; fetch it anew by: linear-neuron retrain."
+        )
+    draft = Draft(version, "", Path(tempfile.mkdtemp(prefix="reproduce-")), neuron.fingerprint)
+    return neuron, Download(str(path), sha256, "cache"), draft
+
+
+def compare_reproduction(neuron: Neuron, line: Line) -> tuple[bool, str]:
+    """Whether the weights agree to the bit, and a sentence that, if not, names what differs beneath them."""
+    if line == neuron.line:
+        return (
+            True,
+            f"{neuron.version} came out again to the bit: {neuron.line.formula(neuron.features, neuron.target)}.",
+        )
+    before, now = ({**lineage, **lineage["packages"]} for lineage in (neuron.lineage, describe_code()))
+    changed = [
+        f"{name} was {before.get(name)}, is {now.get(name)}"
+        for name in sorted({*before, *now} - {"packages", "flow_run", "flow_run_id", "commit"})
+        if before.get(name) != now.get(name)
+    ]
+    return False, (
+        f"{neuron.version} came out differently: weights {line.weights} and bias {line.bias}, "
+        f"not {neuron.line.weights} and {neuron.line.bias}; {'; '.join(changed) or 'no package differs'}."
+    )
+
+
+@step("Compare to the bit")
+def compare_bits(neuron: Neuron, line: Line, draft: Draft) -> tuple[bool, str]:
+    """Compares, says so, and removes the scratch folder."""
+    shutil.rmtree(draft.folder)
+    agrees, told = compare_reproduction(neuron, line)
+    get_run_logger().log(logging.INFO if agrees else logging.WARNING, told)
+    return agrees, told

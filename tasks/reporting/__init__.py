@@ -1,0 +1,1 @@
+"""Everything that people look at: plots, pages, artifacts and the small CSV files."""

@@ -1,0 +1,1 @@
+"""Files predicted: which, what is left of them, the expression, and the batch as a whole."""

@@ -1,0 +1,88 @@
+"""Which files a batch is to predict, and how they are dealt out to steps."""
+
+import re
+from itertools import takewhile
+from pathlib import PurePosixPath
+from typing import Any
+
+from prefect import get_run_logger
+
+from tasks.errors import UserError
+from tasks.parameters import Batch
+from tasks.scoring.manifest import Source
+from tasks.steps import step
+from tasks.storage.store import locate
+
+MAGIC = re.compile(r"[*?\[]")
+KNOWN = re.compile(r"\.(csv|csv\.gz|csv\.zst|parquet)$", re.IGNORECASE)
+PASSED_OVER = re.compile(r"/[._][^/]*$|\.(predictions|rejects)\.\w+$")  # hidden files, and what a batch wrote
+
+
+def list_files(text: str) -> tuple[str, list[Source]]:
+    """What a path, glob or URL stands for: a folder, and files beneath it, still without names.
+
+    Folders and globs pass over files of other kinds and hidden ones; a file that is named is taken by its word.
+
+    Raises:
+        UserError: there is nothing.
+    """
+    path = locate(text) if "://" in text else locate(text).expanduser().absolute()
+    fs, name = path.fs, path.path.rstrip("/")
+    try:
+        if fs.isfile(name):
+            root, infos = str(PurePosixPath(name).parent), [fs.info(name)]
+            return _address(fs, root), [_source(fs, infos[0])]
+        if fs.isdir(name):
+            root, infos = name, [info for info in fs.ls(name, detail=True) if info["type"] == "file"]
+        else:
+            root, infos = MAGIC.split(name)[0].rpartition("/")[0], list(fs.glob(name, detail=True).values())
+            if not infos:
+                raise FileNotFoundError
+    except FileNotFoundError:
+        raise UserError(f"There is nothing at {text}; name files, folders, globs or URLs that exist.") from None
+    except OSError as error:
+        raise UserError(f"{text} can't be read: {error.strerror or error}.") from error
+    chosen = [info for info in infos if KNOWN.search(info["name"]) and not PASSED_OVER.search(info["name"])]
+    return _address(fs, root), [_source(fs, info) for info in chosen]
+
+
+def _address(fs: Any, name: str) -> str:
+    return name if "file" in fs.protocol else str(fs.unstrip_protocol(name))
+
+
+def _source(fs: Any, info: dict[str, Any]) -> Source:
+    error = ""
+    if info["type"] != "file":
+        error = "this is a folder and not a file"
+    elif not KNOWN.search(info["name"]):
+        error = "its name must end in .csv, .csv.gz, .csv.zst or .parquet"
+    return Source(path=_address(fs, info["name"]), name="", size=info.get("size") or 0, error=error)
+
+
+def find_sources(inputs: list[str]) -> tuple[str, list[Source]]:
+    """The folder that all inputs share, and the files in order, named by their place in it without the suffix.
+
+    Raises:
+        UserError: an input stands for nothing.
+    """
+    listed = [list_files(text) for text in inputs]
+    levels = zip(*(place.split("/") for place, _ in listed), strict=False)
+    root = "/".join(level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels))
+    sources: dict[str, Source] = {}
+    names: dict[str, str] = {}
+    for source in sorted((source for _, files in listed for source in files), key=lambda source: source.path):
+        name = KNOWN.sub("", source.path.removeprefix(f"{root}/").replace("://", "/"))
+        error = source.error
+        if names.setdefault(name, source.path) != source.path:
+            error = f"its predictions would take the place of those of {names[name]}; rename one of them"
+            name = PurePosixPath(source.path).name
+        sources.setdefault(source.path, source.model_copy(update={"name": name, "error": error}))
+    return root, list(sources.values())
+
+
+@step("Find the inputs")
+def find_inputs(batch: Batch) -> tuple[str, list[Source]]:
+    """The files to predict and the folder they share."""
+    root, sources = find_sources(batch.inputs)
+    get_run_logger().info("Found %d files, %.1f MB", len(sources), sum(source.size for source in sources) / 1e6)
+    return root, sources

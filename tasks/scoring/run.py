@@ -1,0 +1,191 @@
+"""Files scored as streams, whatever their size, each one or a range of it whole or not at all."""
+
+import csv
+import io
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any, NamedTuple, cast
+
+from prefect import get_run_logger, unmapped
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from tasks.errors import UserError
+from tasks.parameters import Batch
+from tasks.progress import OnRead, show_progress
+from tasks.scoring.manifest import WORK, Job, Part, Receipt
+from tasks.scoring.score import Scored, Scorer
+from tasks.steps import step
+from tasks.storage.files import digest_file, pipeline, write_file
+from tasks.storage.store import Store, digest, locate, to_json
+from tasks.tables.contract import ADDED, TEXT, check_types, find_columns
+from tasks.tables.csv import cut_blocks, open_input, read_header
+from tasks.tables.parquet import count_rows, open_parquet, read_rows, write_parquet
+
+REJECTS_HEADER = b"line,column,value,reason,raw\n"
+THREADS = 3  # blocks that are scored at a time; Polars spreads each over the cores, but not every step of it
+CONNECTING = 10  # seconds that a cluster has to answer
+
+
+class Reading(NamedTuple):
+    """A part of a file, while it is read and scored."""
+
+    scored: Iterator[Scored]
+    header: bytes  # of the prediction file, where it is CSV
+    schema: dict[str, Any]  # of it, where it is Parquet
+    finish: Callable[[], str]  # reads what is left, and returns the sha256 of the file
+
+
+@contextmanager
+def read_csv(part: Part, job: Job, on_read: OnRead) -> Iterator[Reading]:
+    """A part of a CSV file. Its predictions have its own line ends, LF or CRLF, and its byte order mark."""
+    with open_input(part.source.path) as (stream, _):
+        raw, columns = read_header(stream)
+    line_end = "\r\n" if raw.endswith(b"\r\n") else "\n"
+    scorer = Scorer(
+        job, columns, find_columns(columns, job.neuron.features, job.batch.mapping), part.to_csv(job.batch), line_end
+    )
+    header = b",".join([raw.rstrip(b"\r\n"), *(name.encode() for name in ADDED)]) + line_end.encode()
+    with open_input(part.source.path, part.start, part.stop, on_read) as (stream, meter):
+        if not part.start:
+            read_header(stream)
+        scored = pipeline(scorer.score_block, cut_blocks(stream, part.line), THREADS)
+        yield Reading(scored, header, dict.fromkeys(columns, TEXT) | ADDED, meter.finish)
+
+
+@contextmanager
+def read_parquet(part: Part, job: Job, on_read: OnRead) -> Iterator[Reading]:
+    """A part of a Parquet file, which is first copied to the disk where it is behind a URL."""
+    with (
+        open_input(part.source.path) as (stream, meter),
+        tempfile.NamedTemporaryFile(suffix=".parquet") as copy,
+    ):
+        path = locate(part.source.path)
+        if path.protocol not in ("", "file"):
+            shutil.copyfileobj(stream, copy)
+            copy.flush()
+            path = locate(copy.name)
+        table, schema = open_parquet(path.path)
+        names = find_columns(list(schema), job.neuron.features, job.batch.mapping)
+        check_types(schema, names)
+        scorer, share = Scorer(job, list(schema), names, part.to_csv(job.batch)), part.size / max(1, count_rows(table))
+
+        def batches() -> Iterator[Any]:
+            for rows in read_rows(table, part.start, part.stop):
+                yield rows
+                on_read(int(share * len(rows)))  # How many bytes they were is anybody's guess.
+
+        scored = pipeline(scorer.score_batch, batches(), THREADS)
+        yield Reading(scored, _csv_line([*schema, *ADDED]), schema | ADDED, meter.finish)
+
+
+def score_part(part: Part, job: Job, on_read: OnRead = lambda _: None) -> Receipt:
+    """Predicts a part of a file: writes its predictions, and its rejects if there are any, whole or not at all.
+
+    Raises:
+        UserError: nothing can be predicted, or too much was rejected.
+    """
+    store, receipt = Store(job.place), start_receipt(part)
+    to_csv = part.to_csv(job.batch)
+    names = f"{part.name}.predictions.{'csv' if to_csv else 'parquet'}", f"{part.name}.rejects.csv"
+    read = read_parquet if part.source.kind == "parquet" else read_csv
+    with (
+        read(part, job, on_read) as reading,
+        store.writing(store.root / names[0]) as good_path,
+        store.writing(store.root / names[1]) as bad_path,
+    ):
+
+        def good() -> Iterator[Any]:
+            for scored in reading.scored:
+                receipt.add(scored.counts)
+                if scored.bad:
+                    with bad_path.open("ab") as file:
+                        file.write(scored.bad if file.tell() else REJECTS_HEADER + scored.bad)
+                yield scored.good
+
+        if to_csv:
+            sha256 = write_file(good_path, chain([] if part.start else [reading.header], chain.from_iterable(good())))
+        else:
+            write_parquet(good_path, reading.schema, good())
+            sha256 = digest_file(good_path)
+        if part.stop is None:
+            receipt.sha256 = reading.finish()
+            receipt.check(job.batch.max_rejects)
+        elif part.sha256 not in ("", reading.finish()):
+            raise UserError("it changed while it was being read; run the batch again")
+        receipt.outputs[names[0]] = {"sha256": sha256, "bytes": good_path.stat().st_size}
+        if bad_path.exists():
+            receipt.outputs[names[1]] = {"sha256": digest_file(bad_path), "bytes": bad_path.stat().st_size}
+    return receipt
+
+
+def start_receipt(part: Part, error: str = "") -> Receipt:
+    """A receipt with nothing counted yet."""
+    return Receipt(source=part.source, start=part.start, stop=part.stop, sha256=part.file_sha256, error=error)
+
+
+def _csv_line(names: list[str]) -> bytes:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(names)
+    return buffer.getvalue().encode()
+
+
+@step("Score files")
+def score_group(parts: list[Part], job: Job) -> list[Receipt]:
+    """Scores some parts, one after the other; what goes wrong with one is told in its receipt and stops no other.
+
+    The receipts are kept beside the outputs until the batch has its manifest, so that a killed batch can go on.
+    """
+    receipts = []
+    more = f" and {len(parts) - 1} more" if len(parts) > 1 else ""
+    with show_progress(parts[0].source.name + more, sum(part.size for part in parts)) as on_read:
+        for part in parts:
+            try:
+                receipts.append(score_part(part, job, on_read))
+            except Exception as error:  # noqa: BLE001, whatever a file has in store must not stop the others
+                if not isinstance(error, UserError):
+                    get_run_logger().exception("%s can't be predicted", part.source.path)
+                told = " ".join(str(error).split()) or type(error).__name__
+                receipts.append(start_receipt(part, told))
+    store = Store(job.place)
+    name = digest("\n".join(part.name for part in parts).encode())[:16]
+    store.write(store.root / WORK / f"{name}.json", to_json([receipt.model_dump() for receipt in receipts]))
+    return receipts
+
+
+def choose_runner(batch: Batch) -> TaskRunner[Any]:
+    """Where the groups are scored. In this process one at a time, since each one uses all cores."""
+    if batch.runner == "local":
+        return ThreadPoolTaskRunner(max_workers=1)
+    try:
+        from prefect_dask.task_runners import DaskTaskRunner
+    except ImportError:
+        raise UserError("--runner dask needs more packages: pip install 'linear-neuron[dask]'.") from None
+    return DaskTaskRunner(address=batch.dask_address or None, client_kwargs={"timeout": CONNECTING})
+
+
+def score_groups(groups: list[list[Part]], job: Job) -> list[Receipt]:
+    """Scores the groups where the batch says, and returns the receipts of all their parts, in order.
+
+    Raises:
+        UserError: there is no cluster.
+    """
+    receipts: list[Receipt] = []
+    if not groups:
+        return receipts
+    with choose_runner(job.batch) as runner:
+        try:
+            futures = runner.map(cast(Any, score_group), {"parts": groups, "job": unmapped(job)})
+        except OSError as error:
+            told = f"There is no Dask scheduler at {job.batch.dask_address}: {error}"
+            raise UserError(f"{told}. Start one, or predict with --runner local.") from error
+        for parts, future in zip(groups, futures, strict=True):
+            result: Any = future.result(raise_on_failure=False)
+            if isinstance(result, BaseException):
+                lost = f"the step that scored it was lost ({result})"
+                receipts += [start_receipt(part, lost) for part in parts]
+            else:
+                receipts += result
+    return receipts

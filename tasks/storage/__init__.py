@@ -1,0 +1,1 @@
+"""Whole files or none, on a disk or in a bucket."""

@@ -1,0 +1,1 @@
+"""Reading and writing tables as streams, CSV and Parquet, for both wings."""

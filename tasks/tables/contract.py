@@ -1,0 +1,81 @@
+"""What a row must be to be predicted, and the reason why one is rejected."""
+
+import polars as pl
+
+from tasks.errors import UserError
+
+F32, F64, TEXT = pl.Float32(), pl.Float64(), pl.String()
+ADDED = {"prediction": F32, "prediction_low": F32, "prediction_high": F32, "extrapolated": pl.Boolean()}
+LINE, RAW, LAST = "\0line", "\0raw", "\0last"  # names that no column of a file has
+
+
+def read_number(name: str, strip: bool) -> pl.Expr:
+    """A column as float64, null where it is no number; of text, blanks around the number may be stripped."""
+    column = pl.col(name)
+    return (column.str.strip_chars() if strip else column).cast(F64, strict=False)
+
+
+def explain_broken(lines: pl.DataFrame, fields: pl.Series, expected: int) -> pl.DataFrame:
+    """Lines that are no records as rejects; `fields` is how many each has, 0 where the quoting makes no sense."""
+    found = pl.lit(fields)
+    few_or_many = pl.when(found < expected).then(pl.lit("too few fields")).otherwise(pl.lit("too many fields"))
+    return lines.select(
+        pl.col(LINE).alias("line"),
+        pl.lit("").alias("column"),
+        pl.when((pl.col(RAW) != "") & (found > 0)).then(found.cast(TEXT)).otherwise(pl.lit("")).alias("value"),
+        pl.when(pl.col(RAW) == "").then(pl.lit("empty line"))
+        .when(found == 0).then(pl.lit("bad quoting")).otherwise(few_or_many).alias("reason"),
+        pl.col(RAW).alias("raw"),
+    )  # fmt: skip
+
+
+def explain_rejects(bad: pl.DataFrame, names: list[str], raw: pl.Expr) -> pl.DataFrame:
+    """Rows without a finite prediction, as line, column, value, reason and raw text; the first reason counts."""
+    found: list[tuple[pl.Expr, pl.Expr, pl.Expr]] = []
+    for name in names:
+        text, value = pl.col(name).cast(TEXT).fill_null(""), read_number(name, bad.schema[name] == TEXT)
+        reason = (
+            pl.when(text.str.strip_chars() == "").then(pl.lit("empty"))
+            .when(value.is_null()).then(pl.lit("not a number"))
+            .when(value.is_nan()).then(pl.lit("NaN"))
+            .when(value.is_infinite() & text.str.contains("(?i)inf")).then(pl.lit("infinite"))
+            .when(value.cast(F32).is_infinite()).then(pl.lit("overflow"))
+        )  # fmt: skip
+        found.append((pl.lit(name), text, reason))
+    found.append((pl.lit("prediction"), pl.lit(""), pl.lit("overflow")))
+    return bad.select(
+        pl.col(LINE).cast(pl.Int64).alias("line"),
+        pl.coalesce(pl.when(reason.is_not_null()).then(name) for name, _, reason in found).alias("column"),
+        pl.coalesce(pl.when(reason.is_not_null()).then(text) for _, text, reason in found).alias("value"),
+        pl.coalesce(reason for _, _, reason in found).alias("reason"),
+        raw.alias("raw"),
+    )
+
+
+def find_columns(columns: list[str], features: list[str], mapping: dict[str, str]) -> list[str]:
+    """The columns of the features, in the neuron's order.
+
+    Raises:
+        UserError: one is missing, a name stands twice, or a name is that of a column to be added.
+    """
+    names = [mapping.get(feature, feature) for feature in features]
+    for feature, name in zip(features, names, strict=True):
+        if name not in columns:
+            raise UserError(
+                f"there is no column {name!r} among {', '.join(columns)}; name the one that holds it by "
+                f"--columns {feature}=COLUMN, or add the line of column names if it is missing"
+            )
+    if twice := {name for name in columns if columns.count(name) > 1 or name in ADDED}:
+        raise UserError(f"column {min(twice)!r} is there already, so it would be ambiguous; rename it")
+    return names
+
+
+def check_types(schema: dict[str, pl.DataType], names: list[str]) -> None:
+    """Makes sure that the features of a Parquet file can be read as numbers.
+
+    Raises:
+        UserError: a column holds neither numbers nor text.
+    """
+    for name in names:
+        if not schema[name].is_numeric() and schema[name] != TEXT:
+            raise UserError(f"column {name!r} holds {schema[name]} where numbers are needed")

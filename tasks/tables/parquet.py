@@ -1,0 +1,47 @@
+"""Parquet files: opened, read some rows at a time, and written in bounded memory."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from tasks.errors import UserError
+from tasks.tables.contract import LINE
+
+BATCH_ROWS = 100_000  # rows of a Parquet file that are read at a time
+ROW_GROUP = 500_000  # rows of a Parquet file that are compressed together
+
+
+def open_parquet(path: str) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
+    """A Parquet file on a disk, and the types of its columns.
+
+    Raises:
+        UserError: it is something else.
+    """
+    table = pl.scan_parquet(path)
+    try:
+        return table, dict(table.collect_schema())
+    except pl.exceptions.PolarsError:
+        raise UserError("this is not a Parquet file, whatever its name says") from None
+
+
+def read_rows(table: pl.LazyFrame, start: int, stop: int | None) -> Iterator[pl.DataFrame]:
+    """A range of a table's rows, numbered from 1, some at a time."""
+    rows = table.slice(start, None if stop is None else stop - start).with_row_index(LINE, start + 1)
+    return rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+
+
+def count_rows(table: pl.LazyFrame) -> int:
+    """How many rows a Parquet file has."""
+    return int(table.select(pl.len()).collect().item())
+
+
+def write_parquet(path: Path, schema: dict[str, pl.DataType], tables: Iterator[pl.DataFrame]) -> None:
+    """Writes tables as one Parquet file, in bounded memory."""
+    register_io_source(lambda *_: tables, schema=schema).sink_parquet(path, row_group_size=ROW_GROUP)
+
+
+def join_parquet(path: Path, parts: list[Path]) -> None:
+    """Writes parts as the one Parquet file that `write_parquet` would have made of them, to the byte."""
+    pl.scan_parquet(parts).sink_parquet(path, row_group_size=ROW_GROUP)

@@ -1,0 +1,25 @@
+"""The prediction interval: how wide it is, and how often it holds."""
+
+import numpy as np
+
+from tasks.dataset.rows import Rows
+from tasks.model import Line
+
+
+def interval_half_widths(rows: Rows, neuron: Line) -> dict[str, float | None]:
+    """Split-conformal half widths of the prediction interval, by percent of coverage from 50 to 99.
+
+    The half width for a coverage p is the ceil((n + 1) p)-th smallest of the n absolute residuals of rows that were
+    not fitted, none where n is too small for that. Source: "Distribution-Free Predictive Inference for Regression",
+    Journal of the American Statistical Association 113 (2018), section 2.
+    """
+    residuals = np.sort(np.abs(rows.y - neuron.predict(rows.x)))
+    ranks = {percent: -(-(len(rows) + 1) * percent // 100) for percent in range(50, 100)}
+    return {str(p): float(residuals[rank - 1]) if rank <= len(rows) else None for p, rank in ranks.items()}
+
+
+def measure_coverage(rows: Rows, neuron: Line, half_width: float | None) -> float | None:
+    """The share of rows whose target lies within the half width of its prediction."""
+    if half_width is None or not len(rows):
+        return None
+    return float(np.mean(np.abs(rows.y - neuron.predict(rows.x)) <= half_width))

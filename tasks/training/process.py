@@ -1,0 +1,67 @@
+"""A process that trains: it imports Keras while this one still waits for Prefect, and frees it when it is done."""
+
+import atexit
+import subprocess
+import sys
+from collections.abc import Callable
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import cast
+
+from tasks.dataset.rows import Split
+from tasks.parameters import Training
+from tasks.training.results import Trained
+
+OnEpoch = Callable[[int, float, float | None], None]  # epoch from 1, loss, val_loss
+
+
+class Trainer:
+    """A process that trains one neuron; it starts to import Keras as soon as it is made."""
+
+    def __init__(self) -> None:
+        self._link, theirs = Pipe()
+        code = f"from tasks.training.neuron import serve; serve({theirs.fileno()})"
+        self._process = subprocess.Popen([sys.executable, "-c", code], pass_fds=[theirs.fileno()])
+        theirs.close()
+        atexit.register(self._end)  # It takes a while to end, and nothing waits for that but our own end.
+
+    def train(self, split: Split, training: Training, path: Path, on_epoch: OnEpoch) -> Trained:
+        """Trains, and saves the Keras model at `path`. The process is for one training, and ends with it.
+
+        Raises:
+            UserError: the loss became NaN or infinite, or the time limit passed.
+            RuntimeError: the process ended without an answer.
+        """
+        try:
+            self._link.send((split, training, path))
+            while isinstance(told := self._link.recv(), tuple):
+                on_epoch(*told)
+        except (EOFError, ConnectionError) as error:
+            raise RuntimeError(f"The training process ended with status {self._process.wait()}.") from error
+        finally:
+            self.close()
+        if isinstance(told, Exception):
+            raise told
+        return cast(Trained, told)
+
+    def close(self) -> None:
+        """Lets the process go, which without a connection ends by itself."""
+        self._link.close()
+
+    def _end(self) -> None:
+        self.close()
+        self._process.wait()
+
+
+_waiting: list[Trainer] = []
+
+
+def warm_up() -> None:
+    """Starts the process that the next training will use, while there is other work to do."""
+    if not _waiting:
+        _waiting.append(Trainer())
+
+
+def take_trainer() -> Trainer:
+    """The process that was warmed up, or a new one."""
+    return _waiting.pop() if _waiting else Trainer()

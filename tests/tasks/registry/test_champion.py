@@ -1,0 +1,158 @@
+"""The pointer is never torn, never dangles, and every change of it leaves a line."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tasks.errors import UserError
+from tasks.registry.champion import (
+    LOG,
+    POINTER,
+    Verdict,
+    describe_standing,
+    promote,
+    read_champion,
+    read_log,
+    roll_back,
+)
+from tasks.storage.store import Store
+from tests.conftest import make_version
+
+
+@pytest.fixture
+def two(store: Store) -> Store:
+    make_version(store, "a")
+    make_version(store, "b")
+    return store
+
+
+def test_promotion_keeps_the_one_before_by_name_and_rollback_returns_to_it(two: Store) -> None:
+    assert read_champion(two) is None
+    promote(two, "a", "first")
+    promote(two, "b", "better")
+    champion = read_champion(two)
+    assert champion is not None
+    assert (champion.version, champion.previous) == ("b", "a")
+    assert roll_back(two, "b was slow").version == "a"
+    assert [(entry["action"], entry["version"], entry["reason"]) for entry in read_log(two)] == [
+        ("promoted", "a", "first"),
+        ("promoted", "b", "better"),
+        ("rolled back", "a", "b was slow"),
+    ]
+    assert describe_standing(two, "a") == "champion: b was slow"
+    assert describe_standing(two, "b") == "promoted: better"
+    assert describe_standing(two, "c") == "never promoted"
+
+
+def test_rollback_with_nothing_before_is_refused(two: Store) -> None:
+    with pytest.raises(UserError, match="no champion before to go back to"):
+        roll_back(two, "")
+    promote(two, "a", "")
+    promote(two, "b", "")
+    roll_back(two, "")
+    with pytest.raises(UserError, match="linear-neuron promote VERSION"):
+        roll_back(two, "")
+
+
+def test_an_unknown_or_incomplete_version_can_not_be_promoted(two: Store) -> None:
+    (two.model("b") / "manifest.json").unlink()
+    for version in ("b", "nope", ""):
+        with pytest.raises(UserError, match=f"no complete version '{version}'; the newest are: a"):
+            promote(two, version, "")
+    assert read_champion(two) is None
+    assert read_log(two) == []
+
+
+def test_a_champion_before_that_is_gone_is_not_rolled_back_to(two: Store) -> None:
+    promote(two, "a", "")
+    promote(two, "b", "")
+    two.remove(two.model("a"))
+    with pytest.raises(UserError, match="no complete version 'a'"):
+        roll_back(two, "")
+    champion = read_champion(two)
+    assert champion is not None
+    assert champion.version == "b"
+
+
+def test_a_comparison_with_a_champion_that_has_changed_since_is_off(two: Store) -> None:
+    promote(two, "a", "")
+    stale = Verdict(promote=True, reason="", figures={}, champion=None)
+    with pytest.raises(UserError, match="b was compared with None, but a is champion by now"):
+        promote(two, "b", "", stale)
+
+
+def test_promoting_the_champion_again_keeps_the_one_before(two: Store) -> None:
+    promote(two, "a", "")
+    promote(two, "b", "")
+    assert promote(two, "b", "again").previous == "a"
+
+
+def test_a_damaged_pointer_names_the_last_known_champion_and_is_restored_by_promoting_it(two: Store) -> None:
+    promote(two, "a", "")
+    two.write(two.root / POINTER, b'{"version": "a"')
+    with pytest.raises(
+        UserError, match=r"champion\.json is damaged; .* is a\. Restore it by: linear-neuron promote a\."
+    ):
+        read_champion(two)
+    with pytest.raises(UserError, match="is damaged"):
+        roll_back(two, "")
+    assert promote(two, "a", "restored").version == "a"
+    two.write(two.root / POINTER, b"")
+    (two.root / LOG).unlink()
+    with pytest.raises(UserError, match="last known champion is b"):
+        read_champion(two)
+
+
+READER = """
+import sys
+from tasks.registry.champion import read_champion
+from tasks.storage.store import Store
+store, seen = Store(sys.argv[1]), set()
+for _ in range(5000):
+    champion = read_champion(store)
+    seen.add(champion.version)
+assert all(store.neuron(version).version == version for version in seen)
+print(" ".join(sorted(seen)))
+"""
+
+
+def test_two_hundred_changes_are_read_ten_thousand_times_by_others_without_a_torn_read(two: Store) -> None:
+    promote(two, "a", "")
+    readers = [
+        subprocess.Popen([sys.executable, "-c", READER, str(two.root)], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for _ in range(100):
+        promote(two, "b", "there")
+        roll_back(two, "and back")
+    seen = [reader.communicate(timeout=120)[0].split() for reader in readers]
+    assert [reader.returncode for reader in readers] == [0, 0]
+    assert all(set(names) <= {"a", "b"} for names in seen)
+    assert len(read_log(two)) == 201
+
+
+PROMOTER = """
+import sys
+from tasks.registry.champion import promote
+from tasks.storage.store import Store
+store = Store(sys.argv[1])
+for number in range(25):
+    promote(store, sys.argv[2], str(number))
+"""
+
+
+@pytest.mark.parametrize("kind", ["disk", "s3"])
+def test_concurrent_promotions_lose_nothing(store: Store, s3: str, kind: str) -> None:
+    shared = store if kind == "disk" else Store(f"{s3}/concurrent")
+    for version in ("a", "b"):
+        make_version(shared, version)
+    others = [subprocess.Popen([sys.executable, "-c", PROMOTER, str(shared.root), name]) for name in ("a", "b")]
+    assert [other.wait(timeout=120) for other in others] == [0, 0]
+    log = read_log(shared)
+    assert sorted((entry["version"], int(entry["reason"])) for entry in log) == [
+        (name, number) for name in "ab" for number in range(25)
+    ]
+    pointer = json.loads((shared.root / POINTER).read_bytes())
+    assert pointer["version"] in "ab"

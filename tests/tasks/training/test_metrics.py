@@ -1,0 +1,63 @@
+"""Scores are compared with the mean predictor and the closed form, on tables small enough to check by hand."""
+
+import numpy as np
+import pytest
+
+from tasks.dataset.rows import Rows, Split
+from tasks.model import Line
+from tasks.training.interval import interval_half_widths, measure_coverage
+from tasks.training.metrics import compare_models, fit_least_squares, score
+
+
+def rows(x: list[float], y: list[float]) -> Rows:
+    return Rows(np.array(x, float)[:, None], np.array(y, float), np.arange(len(y)))
+
+
+def test_scores_of_three_rows() -> None:
+    scores = score(np.array([1.0, 2.0, 6.0]), np.array([2.0, 2.0, 4.0]))
+    assert scores["mse"] == pytest.approx(5 / 3)
+    assert scores["rmse"] == pytest.approx((5 / 3) ** 0.5)
+    assert scores["mae"] == 1
+    assert scores["r2"] == pytest.approx(1 - 5 / 14)
+
+
+def test_r2_is_none_where_the_target_does_not_vary() -> None:
+    assert score(np.array([2.0, 2.0]), np.array([2.0, 3.0]))["r2"] is None
+
+
+def test_no_rows_have_no_scores() -> None:
+    assert score(np.array([]), np.array([])) == {"mse": None, "rmse": None, "mae": None, "r2": None}
+
+
+def test_least_squares_finds_the_line_through_points_on_a_line() -> None:
+    line = fit_least_squares(rows([1, 2, 4], [5, 7, 11]))
+    assert line.weights == pytest.approx((2,))
+    assert line.bias == pytest.approx(3)
+
+
+def test_least_squares_of_a_constant_feature_is_the_mean() -> None:
+    line = fit_least_squares(rows([5, 5, 5], [1, 2, 6]))
+    assert line.weights == (0,)
+    assert line.bias == pytest.approx(3)
+
+
+def test_neuron_mean_and_closed_form_are_scored_on_every_part() -> None:
+    train, test = rows([0, 1], [0, 2]), rows([2], [5])
+    metrics = compare_models(Split(("x",), "y", train, rows([], []), test), Line((1.0,), 0.0), Line((2.0,), 0.0))
+    assert {part: scores["rows"] for part, scores in metrics.items()} == {"train": 2, "validation": 0, "test": 1}
+    assert metrics["test"]["neuron"]["mse"] == 9
+    assert metrics["test"]["mean"]["mse"] == 16
+    assert metrics["test"]["least_squares"]["mse"] == 1
+    assert metrics["validation"]["neuron"]["mse"] is None
+
+
+def test_interval_takes_the_conformal_rank_of_the_residuals() -> None:
+    widths = interval_half_widths(rows([0] * 9, [1, 2, 3, 4, 5, 6, 7, 8, 9]), Line((0.0,), 0.0))
+    assert (widths["50"], widths["80"], widths["90"]) == (5, 8, 9)
+    assert widths["91"] is None, "ten residuals would be needed"
+
+
+def test_coverage_is_the_share_of_rows_within_the_interval() -> None:
+    test = rows([0, 0, 0, 0], [1, -2, 3, 9])
+    assert measure_coverage(test, Line((0.0,), 0.0), 3.0) == 0.75
+    assert measure_coverage(test, Line((0.0,), 0.0), None) is None

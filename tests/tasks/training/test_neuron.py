@@ -1,0 +1,111 @@
+"""Training in one graph an epoch is Keras's own training, only without the waiting."""
+
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from tasks.dataset import boston
+from tasks.dataset.rows import Rows, Split
+from tasks.dataset.split import read_rows, select_columns, split_rows
+from tasks.errors import UserError
+from tasks.model import Line
+from tasks.parameters import Training
+from tasks.training.neuron import build_neuron, check_parity, train_neuron
+from tasks.training.results import Trained
+
+ALL = Split(
+    tuple(boston.COLUMNS),
+    "MEDV",
+    *split_rows(read_rows((resources.files("tasks.dataset") / "data" / boston.FILE).read_bytes()), 0.3),
+)
+
+
+def train_on(training: Training, *features: str) -> Trained:
+    split = select_columns(ALL, list(features) or ["RM"], "MEDV")
+    return train_neuron(split.train, split.validation, training)[1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"shuffle": False}, {"shuffle": True}, {"batch_size": 47}, {"batch_size": 1000}, {"seed": 7}],
+    ids=str,
+)
+def test_weights_and_history_equal_those_of_a_plain_fit(change: dict[str, Any]) -> None:
+    training = Training(epochs=6).model_copy(update=change)
+    split = select_columns(ALL, ["RM", "LSTAT"], "MEDV")
+    ours = train_neuron(split.train, split.validation, training)[1]
+
+    plain = build_neuron(2, training)
+    rows = np.concatenate([split.train.x, split.validation.x]), np.concatenate([split.train.y, split.validation.y])
+    history = plain.fit(
+        *rows, batch_size=training.batch_size, epochs=6, validation_split=0.3, shuffle=training.shuffle, verbose=0
+    ).history
+    weights, bias = plain.get_weights()
+
+    np.testing.assert_allclose(ours.line.weights, weights[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(ours.line.bias, bias[0], rtol=1e-5)
+    np.testing.assert_allclose(ours.loss, history["loss"], rtol=1e-5)
+    np.testing.assert_allclose(ours.val_loss, history["val_loss"], rtol=1e-5)
+
+
+def test_a_repeat_gives_the_same_bits_and_another_seed_does_not() -> None:
+    first, again, other = (train_on(Training(epochs=3, seed=seed)) for seed in (42, 42, 43))
+    assert first == again
+    assert first.line != other.line
+
+
+def test_default_recipe_ends_where_keras_ends() -> None:
+    trained = train_on(Training())
+    assert trained.loss[-1] == pytest.approx(54.4371, rel=1e-4)
+    assert trained.val_loss[-1] == pytest.approx(74.9653, rel=1e-4)
+    assert len(trained.loss) == 101
+    assert "Trainable params: 2" in trained.summary
+
+
+@pytest.mark.parametrize("feature", [name for name in boston.COLUMNS if name != "MEDV"])
+def test_every_column_can_be_the_feature(feature: str) -> None:
+    trained = train_on(Training(epochs=2), feature)
+    assert np.isfinite([*trained.line.weights, trained.line.bias, *trained.loss]).all()
+
+
+def test_training_without_validation_rows_has_no_validation_loss() -> None:
+    none = Rows(np.empty((0, 1)), np.empty(0), np.empty(0, np.int64))
+    split = select_columns(ALL, ["RM"], "MEDV")
+    trained = train_neuron(split.train, none, Training(epochs=2))[1]
+    watched = train_neuron(split.train, split.validation, Training(epochs=2))[1]
+    assert trained.val_loss == ()
+    assert trained.loss == watched.loss
+
+
+def test_each_epoch_is_reported_as_it_ends() -> None:
+    split = select_columns(ALL, ["RM"], "MEDV")
+    seen: list[tuple[int, float, float | None]] = []
+    trained = train_neuron(split.train, split.validation, Training(epochs=3), lambda *told: seen.append(told))[1]
+    assert seen == list(zip((1, 2, 3), trained.loss, trained.val_loss, strict=True))
+
+
+def test_a_loss_that_overflows_names_the_epoch() -> None:
+    rows = Rows(np.array([[1e25], [2e25]]), np.array([1.0, 2.0]), np.arange(2))
+    with pytest.raises(UserError, match=r"loss became inf .* at epoch 1, so nothing is published"):
+        train_neuron(rows, rows, Training(epochs=3))
+
+
+def test_training_past_its_time_limit_is_given_up() -> None:
+    split = select_columns(ALL, ["RM"], "MEDV")
+    with pytest.raises(UserError, match=r"limit of 1 s at epoch \d+, so nothing is published"):
+        train_neuron(split.train, split.validation, Training(epochs=100_000, time_limit=1))
+
+
+def test_plain_numbers_that_are_not_the_saved_model_fail_the_parity_check(tmp_path: Path) -> None:
+    split = select_columns(ALL, ["RM"], "MEDV")
+    model, trained = train_neuron(split.train, split.validation, Training(epochs=1))
+    model.save(tmp_path / "model.keras")
+    check_parity(tmp_path / "model.keras", trained.line, split.test.x)
+    other = Line(trained.line.weights, trained.line.bias + 1e-4)
+    with pytest.raises(RuntimeError, match="disagree"):
+        check_parity(tmp_path / "model.keras", other, split.test.x)
+    assert isinstance(keras.saving.load_model(tmp_path / "model.keras"), keras.Sequential)

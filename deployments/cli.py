@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from deployments.server import begin_server
 from tasks.errors import UserError
 from tasks.parameters import Batch, Dataset, Promotion, Retention, Table, Training
+from tasks.registry.versions import read_version
 
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # no telemetry from the server, which also locks SQLite at start-up
@@ -65,13 +66,13 @@ def retrain(
 
     wait_for_server()
     state = flow(dataset, training, table, promotion, retention, force, return_state=True)
-    place = state.result()
+    location = state.result()
     if profile and state.state_details.flow_run_id:
         from deployments.profile import describe_phases
 
         sys.stdout.write(describe_phases(state.state_details.flow_run_id, began))
-    version = place.rpartition("/")[2]
-    sys.stdout.write(summarize(place, Store().neuron(version), describe_standing(Store(), version)))
+    version = location.rpartition("/")[2]
+    sys.stdout.write(summarize(location, read_version(Store(), version), describe_standing(Store(), version)))
 
 
 @app.command
@@ -131,8 +132,8 @@ def reproduce(version: str, *, store: StoreFlag = "store") -> int:
     from flows.reproduce import reproduce as flow
 
     wait_for_server()
-    agrees, told = flow(version)
-    sys.stdout.write(told + "\n")
+    agrees, message = flow(version)
+    sys.stdout.write(message + "\n")
     return 0 if agrees else 1
 
 
@@ -153,10 +154,10 @@ def clean(*, retention: Retention = Retention(), dry_run: bool = False, store: S
 @app.command
 def verify(*, store: StoreFlag = "store") -> int:
     """Check every digest and the champion's pointer; exit with 1 and name each file that differs."""
-    from tasks.registry.verify import find_differences
+    from tasks.registry.verify import verify
     from tasks.storage.store import Store
 
-    found = find_differences(Store(store))
+    found = verify(Store(store))
     sys.stdout.write("".join(f"{line}\n" for line in found) or "Every file is as its manifest says.\n")
     return 1 if found else 0
 
@@ -175,8 +176,8 @@ def predict(
     from tasks.scoring.batch import read_manifest
 
     wait_for_server()
-    place = flow(batch.model_copy(update={"inputs": list(inputs)} if inputs else {}))
-    sys.stdout.write(summarize(read_manifest(place), place))
+    location = flow(batch.model_copy(update={"inputs": list(inputs)} if inputs else {}))
+    sys.stdout.write(summarize(read_manifest(location), location))
 
 
 @app.command
@@ -218,11 +219,11 @@ def _explain(error: Exception) -> str:
     """One line; where a value broke a parameter's rule, the flag, the rule and the value."""
     if isinstance(rules := error.__cause__, ValidationError):
         group = "" if rules.title == Batch.__name__ else f"{rules.title.lower()}."  # A batch's flags have no prefix.
-        told = [
+        message = [
             f"--{group}{'.'.join(map(str, rule['loc'])).replace('_', '-')}: {rule['msg']}, not {rule['input']!r}"
             for rule in rules.errors()
         ]
-        return "; ".join(told) + "."
+        return "; ".join(message) + "."
     return " ".join(str(error).split())
 
 

@@ -16,7 +16,7 @@ def describe_phases(flow_run_id: UUID, began: float) -> str:
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(flow_run_id)
         steps = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
-    marks = sorted((_seconds(step), step.name) for step in steps if step.start_time)
+    marks = sorted((_seconds(task), task.name) for task in steps if task.start_time)
     start = run.start_time.timestamp() if run.start_time else began
     marks = [(began, "Start-up: imports, and a server if there is none"), (start, "Enter the flow"), *marks]
     if run.end_time:
@@ -26,5 +26,5 @@ def describe_phases(flow_run_id: UUID, began: float) -> str:
     return "\n".join(["Where the time went", *lines, f"{time.time() - began:7.2f} s  in all"]) + "\n"
 
 
-def _seconds(step: TaskRun) -> float:
-    return step.start_time.timestamp() if step.start_time else 0.0
+def _seconds(task: TaskRun) -> float:
+    return task.start_time.timestamp() if task.start_time else 0.0

@@ -7,7 +7,7 @@ from prefect import flow, runtime
 from tasks.parameters import Batch
 from tasks.reporting.plots import draw_predictions
 from tasks.reporting.predict import report_batch
-from tasks.scoring.batch import check_failures, publish_batch, start_batch, withdraw_manifest
+from tasks.scoring.batch import check_failures, invalidate_manifest, publish_batch, start_batch
 from tasks.scoring.inputs import find_inputs
 from tasks.scoring.plan import plan_batch
 from tasks.scoring.run import score_groups
@@ -33,9 +33,9 @@ def predict(batch: Batch = Batch()) -> str:
     root, sources = find_inputs(batch)
     job, earlier = start_batch(batch, root)
     plan = plan_batch(sources, earlier, job)
-    withdraw_manifest(plan, earlier, job)
-    receipts = score_groups(plan.groups, job)
-    manifest = publish_batch(job, plan.kept + receipts, earlier)
+    invalidate_manifest(plan, earlier, job)
+    results = score_groups(plan.groups, job)
+    manifest = publish_batch(job, plan.kept + results, earlier)
     report_batch(manifest, job, draw_predictions(manifest, job))
     check_failures(manifest, job)
-    return job.place
+    return job.location

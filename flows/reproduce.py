@@ -21,4 +21,4 @@ def reproduce(version: str) -> tuple[bool, str]:
     neuron, data, draft = recall(version)
     dataset, training = Dataset(features=neuron.features, target=neuron.target), Training(**neuron.training)
     rows = extract_features(split(data, dataset, training.validation_split), dataset)
-    return compare_bits(neuron, train(rows, training, draft).line, draft)
+    return compare_bits(neuron, train(rows, training, draft).linear_model, draft)

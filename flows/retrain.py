@@ -8,7 +8,7 @@ from prefect.states import Completed
 from tasks.dataset.download import download
 from tasks.dataset.split import extract_features, split
 from tasks.parameters import Dataset, Promotion, Retention, Table, Training
-from tasks.registry.promotion import compare, settle
+from tasks.registry.promotion import apply_decision, compare
 from tasks.registry.retention import clean
 from tasks.registry.versions import begin, publish
 from tasks.reporting.retrain import report
@@ -48,27 +48,27 @@ def retrain(
         The version's folder or URL; in a state named Unchanged if it is one that was there already.
     """
     data = download(dataset)
-    everything = split(data, dataset, training.validation_split)
+    all_columns = split(data, dataset, training.validation_split)
     draft = begin(data, dataset, training, table, force)
     if draft.unchanged:
-        told = f"Nothing has changed since {draft.version}."
+        message = f"Nothing has changed since {draft.version}."
         # Prefect takes a returned state for the run's own, and its data for the result.
-        return Completed(name="Unchanged", message=told, data=draft.place)  # type: ignore[return-value]
+        return Completed(name="Unchanged", message=message, data=draft.location)  # type: ignore[return-value]
 
     warm_up()
     # Only what trains pays for the import of pandas and matplotlib.
     from tasks.reporting.csv_files import write_predictions
     from tasks.reporting.plots import draw
 
-    rows = extract_features(everything, dataset)
+    rows = extract_features(all_columns, dataset)
     trained = train(rows, training, draft)
     evaluation = evaluate(rows, trained)
     predicted = write_predictions(rows, trained, table, draft)
     draw(rows, trained, evaluation, draft)
     neuron = describe(draft, data, rows, training, trained, evaluation)
-    verdict = compare(neuron, everything, promotion)
-    report(draft, neuron, trained, predicted, verdict)
+    decision = compare(neuron, all_columns, promotion)
+    report(draft, neuron, trained, predicted, decision)
     publish(draft)
-    settle(draft.version, verdict)
+    apply_decision(draft.version, decision)
     clean(retention)
-    return draft.place
+    return draft.location

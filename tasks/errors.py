@@ -1,4 +1,8 @@
-"""The one kind of failure that is the user's to mend."""
+"""The failures that are the user's to mend.
+
+UserError                 the call, a file or the machine is wrong
+└── UnavailableError      a store or an address that may answer when it is asked again
+"""
 
 
 class UserError(Exception):
@@ -6,3 +10,7 @@ class UserError(Exception):
 
     The command line prints the message and exits with status 2; a flow run fails with it as its state's message.
     """
+
+
+class UnavailableError(UserError):
+    """Something on the network did not answer as it should; a task that declares retries tries again."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 @dataclass(frozen=True)
-class Line:
+class LinearModel:
     """A linear model: one weight a feature, in raw feature units, and a bias in target units."""
 
     weights: tuple[float, ...]
@@ -19,8 +19,8 @@ class Line:
     def predict(self, x: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
         """`bias + sum(weight_i * feature_i)` in float32, feature by feature, for rows of shape (n, features)."""
         total = np.zeros(len(x), np.float32)
-        for place, weight in enumerate(self.weights):
-            total += np.float32(weight) * x[:, place].astype(np.float32)
+        for location, weight in enumerate(self.weights):
+            total += np.float32(weight) * x[:, location].astype(np.float32)
         return total + np.float32(self.bias)
 
     def formula(self, features: list[str], target: str) -> str:
@@ -36,7 +36,7 @@ class Histogram(BaseModel):
     counts: list[int]
 
 
-class Neuron(BaseModel):
+class ModelVersion(BaseModel):
     """One version of the model, with what it was made from and how well it does."""
 
     model_config = ConfigDict(frozen=True)
@@ -58,6 +58,6 @@ class Neuron(BaseModel):
     created_at: datetime
 
     @property
-    def line(self) -> Line:
+    def linear_model(self) -> LinearModel:
         """The numbers that predict."""
-        return Line(tuple(self.weights), self.bias)
+        return LinearModel(tuple(self.weights), self.bias)

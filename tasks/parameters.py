@@ -12,8 +12,8 @@ def _order(position: int) -> dict[str, Any]:
 
 def _number(position: int, default: float, low: float, high: float, description: str) -> Any:
     """A bounded number whose bounds can be read in the form and in the help text."""
-    told = f"{description} From {low:,} to {high:,}."
-    return Field(default, ge=low, le=high, description=told, json_schema_extra=_order(position))
+    message = f"{description} From {low:,} to {high:,}."
+    return Field(default, ge=low, le=high, description=message, json_schema_extra=_order(position))
 
 
 class Parameters(BaseModel):

@@ -14,12 +14,12 @@ OnRead = Callable[[int], None]  # bytes of a file that were just read
 
 
 @contextmanager
-def show_progress(told: str, total: int) -> Iterator[OnRead]:
+def show_progress(message: str, total: int) -> Iterator[OnRead]:
     """A bar in the terminal, and in the UI an artifact for what takes more than two seconds."""
     done, shown = 0, time.monotonic() + 1
     artifact: UUID | None = None
     terminal = Console(stderr=True)
-    columns = (TextColumn(told), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    columns = (TextColumn(message), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=terminal, disable=not terminal.is_terminal) as bar:
         line = bar.add_task("", total=total)
 
@@ -31,7 +31,7 @@ def show_progress(told: str, total: int) -> Iterator[OnRead]:
                 shown = time.monotonic()
                 share = min(100.0, 100 * done / max(1, total))
                 if artifact is None:
-                    artifact = cast(UUID, create_progress_artifact(share, description=f"Scoring {told}"))
+                    artifact = cast(UUID, create_progress_artifact(share, description=f"Scoring {message}"))
                 else:
                     update_progress_artifact(artifact, share)
 

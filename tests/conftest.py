@@ -25,8 +25,9 @@ from prefect.testing.utilities import prefect_test_harness
 from upath import UPath
 
 from flows.retrain import retrain
-from tasks.model import Histogram, Neuron
+from tasks.model import Histogram, ModelVersion
 from tasks.parameters import Dataset, Training
+from tasks.registry.versions import publish_version, version_folder
 from tasks.storage.store import Store, to_json
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -56,10 +57,10 @@ def trained_store(server: str, tmp_path_factory: pytest.TempPathFactory) -> Stor
     return Store(str(root))
 
 
-def make_version(store: Store, version: str, **changes: object) -> Neuron:
+def make_version(store: Store, version: str, **changes: object) -> ModelVersion:
     """Publishes a version with made-up numbers, for tests of what happens to versions and not in them."""
     scores = {"mse": 50.0}
-    neuron = Neuron(
+    neuron = ModelVersion(
         version=version,
         features=["RM"],
         target="MEDV",
@@ -81,9 +82,9 @@ def make_version(store: Store, version: str, **changes: object) -> Neuron:
         folder.mkdir()
         (folder / "model.json").write_bytes(to_json(neuron.model_dump(mode="json")))
         if store.local:
-            shutil.copytree(folder, store.model(version).path)
-            folder = Path(store.model(version).path)
-        store.publish(version, folder)
+            shutil.copytree(folder, version_folder(store, version).path)
+            folder = Path(version_folder(store, version).path)
+        publish_version(store, version, folder)
     return neuron
 
 
@@ -120,7 +121,7 @@ def run_cli(server: str, store: Store) -> Run:
 
 
 @pytest.fixture
-def neuron(store: Store) -> Neuron:
+def neuron(store: Store) -> ModelVersion:
     """The one version in the store, whose arithmetic can be done in one's head: twice the rooms plus one, +-0.5."""
     return make_version(
         store,

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pooch
 import requests
-from prefect import get_run_logger
+from upath import UPath
 
 from tasks.dataset import boston
 from tasks.dataset.rows import Download
 from tasks.errors import UserError
 from tasks.parameters import Dataset
-from tasks.steps import step
+from tasks.steps import get_logger, task
 from tasks.storage.store import Store, digest
 
 SOURCES = ("cache", "network", "package")
@@ -20,6 +20,11 @@ SOURCES = ("cache", "network", "package")
 
 class _UnavailableError(Exception):
     """A source has no good bytes; the message says why."""
+
+
+def dataset_file(store: Store, sha256: str, suffix: str) -> UPath:
+    """Where a dataset of this digest is kept."""
+    return store.root / "datasets" / f"{sha256}{suffix}"
 
 
 def fetch_dataset(store: Store, dataset: Dataset, url: str = boston.URL, timeout: float = 20.0) -> Download:
@@ -34,7 +39,7 @@ def fetch_dataset(store: Store, dataset: Dataset, url: str = boston.URL, timeout
     Raises:
         UserError: no source that may be used has bytes of the right digest.
     """
-    cached = store.dataset(boston.SHA256, ".npz")
+    cached = dataset_file(store, boston.SHA256, ".npz")
     remarks: list[str] = []
     for source in SOURCES if dataset.source == "auto" else (dataset.source,):
         try:
@@ -84,11 +89,11 @@ def _shorten(error: Exception) -> str:
     return "bytes of another digest" if isinstance(error, ValueError) else type(error).__name__
 
 
-@step("Download the dataset")
+@task("Download the dataset")
 def download(dataset: Dataset) -> Download:
     """Fetches the dataset into the store and says which source had it."""
     found = fetch_dataset(Store(), dataset)
     for remark in found.remarks:
-        get_run_logger().warning("Source tried in vain: %s", remark)
-    get_run_logger().info("%s from %s, sha256 %s...", boston.NAME, found.source, found.sha256[:12])
+        get_logger().warning("Source tried in vain: %s", remark)
+    get_logger().info("%s from %s, sha256 %s...", boston.NAME, found.source, found.sha256[:12])
     return found

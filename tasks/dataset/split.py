@@ -10,7 +10,7 @@ from tasks.dataset import boston
 from tasks.dataset.rows import Download, Floats, Rows, Split
 from tasks.errors import UserError
 from tasks.parameters import Dataset
-from tasks.steps import step
+from tasks.steps import task
 
 
 def read_rows(data: bytes) -> Rows:
@@ -47,7 +47,7 @@ def _take(rows: Rows, places: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Row
     return Rows(x=rows.x[places], y=rows.y[places], number=rows.number[places])
 
 
-@step("Split the rows")
+@task("Split the rows")
 def split(download: Download, dataset: Dataset, validation_split: float) -> Split:
     """Reads the verified file and deals its rows out, all columns still there."""
     check_columns(dataset)
@@ -79,7 +79,7 @@ def select_columns(split: Split, features: list[str], target: str) -> Split:
     return Split(tuple(features), target, narrow(split.train), narrow(split.validation), narrow(split.test))
 
 
-@step("Extract the features")
+@task("Extract the features")
 def extract_features(split: Split, dataset: Dataset) -> Split:
     """Picks the chosen features and target by name."""
     return select_columns(split, dataset.features, dataset.target)

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tasks.registry.champion import read_champion, read_log
+from tasks.registry.versions import list_versions, read_manifest, read_version
 from tasks.storage.store import Store
 
 
@@ -16,8 +17,8 @@ def list_models(store: Store) -> list[dict[str, Any]]:
     champion = read_champion(store)
     last = {entry["version"]: entry["action"] for entry in read_log(store)}
     rows = []
-    for version in store.versions():
-        neuron, test = store.neuron(version), store.neuron(version).metrics["test"]
+    for version in list_versions(store):
+        neuron, test = read_version(store, version), read_version(store, version).metrics["test"]
         status = last.get(version, "")
         if champion:
             status = {champion.version: "champion", champion.previous: "previous"}.get(version, status)
@@ -29,7 +30,7 @@ def list_models(store: Store) -> list[dict[str, Any]]:
                 "test_mse": test["neuron"]["mse"],
                 "floor_mse": test["least_squares"]["mse"],
                 "status": status,
-                "bytes": sum(file["bytes"] for file in store.manifest(version)["files"].values()),
+                "bytes": sum(file["bytes"] for file in read_manifest(store, version)["files"].values()),
             }
         )
     return rows

@@ -9,11 +9,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.errors import UserError
+from tasks.registry.versions import list_versions, read_version
 from tasks.storage.store import Store, to_json
 
 
 @dataclass(frozen=True)
-class Verdict:
+class PromotionDecision:
     """Whether a challenger should serve, and why."""
 
     promote: bool
@@ -52,7 +53,7 @@ def _parse(store: Store, data: bytes | None) -> Champion | None:
         return Champion.model_validate_json(data)
     except ValidationError as error:
         served = [entry["version"] for entry in read_log(store) if entry["action"] != "refused"]
-        good = served[-1] if served else (store.versions() or ["VERSION"])[-1]
+        good = served[-1] if served else (list_versions(store) or ["VERSION"])[-1]
         raise UserError(
             f"{store.root / POINTER} is damaged; the last known champion is {good}. "
             f"Restore it by: linear-neuron promote {good}."
@@ -64,7 +65,7 @@ def read_log(store: Store) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (store.read(store.root / LOG) or b"").splitlines()]
 
 
-def promote(store: Store, version: str, reason: str, verdict: Verdict | None = None) -> Champion:
+def promote(store: Store, version: str, reason: str, decision: PromotionDecision | None = None) -> Champion:
     """Makes a version the champion, and notes it.
 
     Args:
@@ -73,19 +74,19 @@ def promote(store: Store, version: str, reason: str, verdict: Verdict | None = N
     Raises:
         UserError: the version is not complete, or the comparison is out of date.
     """
-    store.neuron(version)
+    read_version(store, version)
 
     def change(present: Champion | None) -> Champion:
         now = present.version if present else None
-        if verdict and verdict.champion != now:
+        if decision and decision.champion != now:
             raise UserError(
-                f"{version} was compared with {verdict.champion}, but {now} is champion by now; compare again."
+                f"{version} was compared with {decision.champion}, but {now} is champion by now; compare again."
             )
         if present and now == version:
             return present.model_copy(update={"reason": reason})
         return Champion(version=version, since=datetime.now(UTC), previous=now, reason=reason)
 
-    return _replace(store, change, "promoted", verdict.figures if verdict else {})
+    return _replace(store, change, "promoted", decision.figures if decision else {})
 
 
 def roll_back(store: Store, reason: str) -> Champion:
@@ -100,7 +101,7 @@ def roll_back(store: Store, reason: str) -> Champion:
             raise UserError(
                 "There is no champion before to go back to; name a version instead: linear-neuron promote VERSION."
             )
-        store.neuron(present.previous)
+        read_version(store, present.previous)
         return Champion(version=present.previous, since=datetime.now(UTC), previous=None, reason=reason)
 
     return _replace(store, change, "rolled back", {})
@@ -125,11 +126,11 @@ def _replace(
     with store.exclusive():
         store.update(store.root / POINTER, swap)
         champion = done[-1]
-        note(store, action, champion.version, champion.reason, previous=champion.previous, figures=figures)
+        log_decision(store, action, champion.version, champion.reason, previous=champion.previous, figures=figures)
     return champion
 
 
-def note(store: Store, action: str, version: str, reason: str, **more: Any) -> None:
+def log_decision(store: Store, action: str, version: str, reason: str, **more: Any) -> None:
     """Adds a line to the log."""
     entry = {"at": datetime.now(UTC).isoformat(), "action": action, "version": version, "reason": reason, **more}
     line = json.dumps(json.loads(to_json(entry))) + "\n"

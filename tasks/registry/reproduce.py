@@ -5,43 +5,40 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from prefect import get_run_logger
-
+from tasks.dataset.download import dataset_file
 from tasks.dataset.rows import Download
 from tasks.errors import UserError
-from tasks.model import Line, Neuron
+from tasks.model import LinearModel, ModelVersion
 from tasks.registry.fingerprint import describe_code
-from tasks.registry.versions import Draft
-from tasks.steps import step
+from tasks.registry.versions import NewVersion, read_version
+from tasks.steps import get_logger, task
 from tasks.storage.store import Store, digest
 
 
-@step("Recall the version")
-def recall(version: str) -> tuple[Neuron, Download, Draft]:
+@task("Recall the version")
+def recall(version: str) -> tuple[ModelVersion, Download, NewVersion]:
     """The version as it was described, the dataset it was made from, and a scratch folder.
 
     Raises:
         UserError: the version or its dataset is not there, or is damaged.
     """
     store = Store()
-    neuron = store.neuron(version)
+    neuron = read_version(store, version)
     sha256 = neuron.dataset["sha256"]
-    path = store.dataset(sha256, ".npz")
+    path = dataset_file(store, sha256, ".npz")
     if digest(store.read(path) or b"") != sha256:
         raise UserError(
             f"{path}, the dataset of {version}, is missing or damaged; fetch it anew by: linear-neuron retrain."
         )
-    draft = Draft(version, "", Path(tempfile.mkdtemp(prefix="reproduce-")), neuron.fingerprint)
+    draft = NewVersion(version, "", Path(tempfile.mkdtemp(prefix="reproduce-")), neuron.fingerprint)
     return neuron, Download(str(path), sha256, "cache"), draft
 
 
-def compare_reproduction(neuron: Neuron, line: Line) -> tuple[bool, str]:
+def compare_reproduction(neuron: ModelVersion, line: LinearModel) -> tuple[bool, str]:
     """Whether the weights agree to the bit, and a sentence that, if not, names what differs beneath them."""
-    if line == neuron.line:
-        return (
-            True,
-            f"{neuron.version} came out again to the bit: {neuron.line.formula(neuron.features, neuron.target)}.",
-        )
+    if line == neuron.linear_model:
+        formula = line.formula(neuron.features, neuron.target)
+        return True, f"{neuron.version} came out again to the bit: {formula}."
     before, now = ({**lineage, **lineage["packages"]} for lineage in (neuron.lineage, describe_code()))
     changed = [
         f"{name} was {before.get(name)}, is {now.get(name)}"
@@ -50,14 +47,14 @@ def compare_reproduction(neuron: Neuron, line: Line) -> tuple[bool, str]:
     ]
     return False, (
         f"{neuron.version} came out differently: weights {line.weights} and bias {line.bias}, "
-        f"not {neuron.line.weights} and {neuron.line.bias}; {'; '.join(changed) or 'no package differs'}."
+        f"not {tuple(neuron.weights)} and {neuron.bias}; {'; '.join(changed) or 'no package differs'}."
     )
 
 
-@step("Compare to the bit")
-def compare_bits(neuron: Neuron, line: Line, draft: Draft) -> tuple[bool, str]:
+@task("Compare to the bit")
+def compare_bits(neuron: ModelVersion, line: LinearModel, draft: NewVersion) -> tuple[bool, str]:
     """Compares, says so, and removes the scratch folder."""
     shutil.rmtree(draft.folder)
-    agrees, told = compare_reproduction(neuron, line)
-    get_run_logger().log(logging.INFO if agrees else logging.WARNING, told)
-    return agrees, told
+    agrees, message = compare_reproduction(neuron, line)
+    get_logger().log(logging.INFO if agrees else logging.WARNING, message)
+    return agrees, message

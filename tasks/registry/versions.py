@@ -1,38 +1,126 @@
 """A version of the model: begun as a folder, described in `model.json`, completed by its manifest."""
 
+import json
+import os
+import secrets
+import shutil
+import tempfile
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from prefect import get_run_logger
+from upath import UPath
 
 from tasks.dataset.rows import Download
+from tasks.errors import UserError
+from tasks.model import ModelVersion
 from tasks.parameters import Dataset, Table, Training
 from tasks.registry.fingerprint import fingerprint
-from tasks.steps import step
-from tasks.storage.store import Store
+from tasks.steps import get_logger, task
+from tasks.storage.store import MANIFEST, Store, digest, to_json, user_errors
 
 
 @dataclass(frozen=True)
-class Draft:
+class NewVersion:
     """A version that is being made, or, where nothing has changed, the one that is there already."""
 
     version: str
-    place: str  # the folder or URL of the version
+    location: str  # the folder or URL of the version
     folder: Path  # the local folder that it is built in
     fingerprint: str  # digest of all that decides the outcome
     unchanged: bool = False
 
 
+def version_folder(store: Store, version: str) -> UPath:
+    """The folder of a version."""
+    return store.root / "models" / version
+
+
+def start_version(store: Store) -> tuple[str, Path]:
+    """Name a new version (its UTC start time and six hex digits) and make the local folder to build it in.
+
+    On a disk that is the version's own folder: until its manifest stands, readers ignore it.
+    """
+    version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    if not store.local:
+        return version, Path(tempfile.mkdtemp(prefix=f"{version}-"))
+    folder = version_folder(store, version)
+    with user_errors(folder):
+        folder.mkdir(parents=True)
+    return version, Path(folder.path)
+
+
+def publish_version(store: Store, version: str, folder: Path) -> UPath:
+    """Complete a version built in `folder`: every file durable first, then the manifest. Returns its location."""
+    location = version_folder(store, version)
+    files: dict[str, dict[str, Any]] = {}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        data = path.read_bytes()
+        files[name] = {"sha256": digest(data), "bytes": len(data)}
+        if store.local:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            store.write(location / name, data)
+    store.write(location / MANIFEST, to_json({"version": version, "files": files}))
+    if not store.local:
+        shutil.rmtree(folder)
+    return location
+
+
+def list_versions(store: Store) -> list[str]:
+    """Every complete version, oldest first."""
+    with user_errors(store.root):
+        return [name for name in store.names("models") if (version_folder(store, name) / MANIFEST).exists()]
+
+
+def read_manifest(store: Store, version: str) -> dict[str, Any]:
+    """Read the manifest of a complete version: its `files`, each with `sha256` and `bytes`.
+
+    Raises:
+        UserError: there is no such version, it is not complete, or its manifest is damaged.
+    """
+    path = version_folder(store, version) / MANIFEST
+    data = store.read(path) if version else None
+    if data is None:
+        known = ", ".join(list_versions(store)[-5:]) or "none yet; make one by: linear-neuron retrain"
+        raise UserError(f"{store.root} has no complete version {version!r}; the newest are: {known}.")
+    try:
+        manifest = json.loads(data)
+        return {"version": manifest["version"], "files": dict(manifest["files"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is damaged, so version {version} can't be trusted; restore that file from a copy, "
+            f"or make the version again: linear-neuron reproduce {version}."
+        ) from error
+
+
+def read_version(store: Store, version: str) -> ModelVersion:
+    """Read the model of a complete version as plain numbers; its bytes are those of the manifest.
+
+    Raises:
+        UserError: there is no such version, it is not complete, or it is damaged.
+    """
+    expected = read_manifest(store, version)["files"].get("model.json", {}).get("sha256")
+    path = version_folder(store, version) / "model.json"
+    data = store.read(path)
+    if data is None or digest(data) != expected:
+        raise UserError(f"{path} is not what its manifest says; see: linear-neuron verify.")
+    return ModelVersion.model_validate_json(data)
+
+
 def find_version(store: Store, wanted: str) -> str | None:
     """The newest complete version with this fingerprint."""
-    for version in reversed(store.versions()):
-        if store.neuron(version).fingerprint == wanted:
+    for version in reversed(list_versions(store)):
+        if read_version(store, version).fingerprint == wanted:
             return version
     return None
 
 
-@step("Begin a version")
-def begin(download: Download, dataset: Dataset, training: Training, table: Table, force: bool) -> Draft:
+@task("Begin a version")
+def begin(download: Download, dataset: Dataset, training: Training, table: Table, force: bool) -> NewVersion:
     """Names a new version and makes the folder that it is built in, unless an existing one would come out again.
 
     Raises:
@@ -42,14 +130,14 @@ def begin(download: Download, dataset: Dataset, training: Training, table: Table
     wanted = fingerprint(download.sha256, dataset, training, table)
     known = None if force else find_version(store, wanted)
     if known:
-        return Draft(known, str(store.model(known)), Path(), wanted, unchanged=True)
+        return NewVersion(known, str(version_folder(store, known)), Path(), wanted, unchanged=True)
     store.check_writable()
-    version, folder = store.start_version()
-    return Draft(version, str(store.model(version)), folder, wanted)
+    version, folder = start_version(store)
+    return NewVersion(version, str(version_folder(store, version)), folder, wanted)
 
 
-@step("Publish the version")
-def publish(draft: Draft) -> None:
+@task("Publish the version")
+def publish(draft: NewVersion) -> None:
     """Completes the version with its manifest."""
-    Store().publish(draft.version, draft.folder)
-    get_run_logger().info("Published %s", draft.place)
+    publish_version(Store(), draft.version, draft.folder)
+    get_logger().info("Published %s", draft.location)

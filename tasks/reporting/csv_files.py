@@ -5,18 +5,18 @@ import pandas as pd
 
 from tasks.dataset.rows import Floats, Split
 from tasks.parameters import Table
-from tasks.registry.versions import Draft
-from tasks.steps import step
-from tasks.training.results import Trained
+from tasks.registry.versions import NewVersion
+from tasks.steps import task
+from tasks.training.results import TrainingResult
 
 
-def predict_test(split: Split, trained: Trained) -> pd.DataFrame:
+def predict_test(split: Split, trained: TrainingResult) -> pd.DataFrame:
     """A row a test row: its number in the original file, features, actual, predicted and residual (actual less it)."""
     rows = split.test
     frame = pd.DataFrame({"row": rows.number})
-    for place, name in enumerate(split.features):
-        frame[name] = rows.x[:, place]
-    predicted = trained.line.predict(rows.x)
+    for location, name in enumerate(split.features):
+        frame[name] = rows.x[:, location]
+    predicted = trained.linear_model.predict(rows.x)
     frame["actual"], frame["predicted"], frame["residual"] = rows.y, predicted, rows.y - predicted
     return frame
 
@@ -32,16 +32,16 @@ def table_values(split: Split, table: Table) -> Floats:
     return x
 
 
-def predict_table(split: Split, trained: Trained, table: Table) -> pd.DataFrame:
+def predict_table(split: Split, trained: TrainingResult, table: Table) -> pd.DataFrame:
     """A row a value: the features and the predicted target."""
     x = table_values(split, table)
     frame = pd.DataFrame(x, columns=list(split.features))
-    frame["predicted"] = trained.line.predict(x)
+    frame["predicted"] = trained.linear_model.predict(x)
     return frame
 
 
-@step("Write the predictions")
-def write_predictions(split: Split, trained: Trained, table: Table, draft: Draft) -> list[dict[str, float]]:
+@task("Write the predictions")
+def write_predictions(split: Split, trained: TrainingResult, table: Table, draft: NewVersion) -> list[dict[str, float]]:
     """Writes `predictions_test.csv`, `predictions_table.csv` and `history.csv`; returns the table's rows.
 
     A float32 is written in the fewest digits that read back as the same float32.

@@ -19,11 +19,11 @@ from PIL import Image
 
 from tasks.dataset import boston
 from tasks.dataset.rows import Floats, Split
-from tasks.model import Line, Neuron
-from tasks.registry.versions import Draft
-from tasks.scoring.manifest import Job, Manifest
-from tasks.steps import step
-from tasks.training.results import Evaluation, Trained
+from tasks.model import LinearModel, ModelVersion
+from tasks.registry.versions import NewVersion
+from tasks.scoring.manifest import BatchRun, Manifest
+from tasks.steps import task
+from tasks.training.results import Evaluation, TrainingResult
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8A8A8A", "#222222"
 STYLE: dict[Any, Any] = {
@@ -66,15 +66,15 @@ def _figure(path: Path, title: str) -> Iterator[Axes]:
         picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=48).save(path, optimize=True)
 
 
-def draw_plots(split: Split, trained: Trained, closed_form: Line, folder: Path) -> None:
+def draw_plots(split: Split, trained: TrainingResult, least_squares: LinearModel, folder: Path) -> None:
     """Draws the five into `folder`, each `<name>.png`."""
     folder.mkdir(exist_ok=True)
     draw: dict[str, Callable[[Axes], None]] = {
         "feature": lambda axes: _draw_feature(axes, split),
-        "loss": lambda axes: _draw_loss(axes, split, trained, closed_form),
-        "fit_train": lambda axes: _draw_fit(axes, split, trained.line, closed_form, "train"),
-        "fit_test": lambda axes: _draw_fit(axes, split, trained.line, closed_form, "test"),
-        "residuals": lambda axes: _draw_residuals(axes, split, trained.line),
+        "loss": lambda axes: _draw_loss(axes, split, trained, least_squares),
+        "fit_train": lambda axes: _draw_fit(axes, split, trained.linear_model, least_squares, "train"),
+        "fit_test": lambda axes: _draw_fit(axes, split, trained.linear_model, least_squares, "test"),
+        "residuals": lambda axes: _draw_residuals(axes, split, trained.linear_model),
     }
     for name in PLOTS:
         with _figure(folder / f"{name}.png", TITLES[name]) as axes:
@@ -98,13 +98,13 @@ def _draw_feature(axes: Axes, split: Split) -> None:
     axes.legend()
 
 
-def _draw_loss(axes: Axes, split: Split, trained: Trained, closed_form: Line) -> None:
+def _draw_loss(axes: Axes, split: Split, trained: TrainingResult, least_squares: LinearModel) -> None:
     """Loss by epoch, with the closed form's loss as the floor; logarithmic where it spans more than two decades."""
     epochs = np.arange(1, len(trained.loss) + 1)
     axes.plot(epochs, trained.loss, color=BLUE, label="training")
     if trained.val_loss:
         axes.plot(epochs, trained.val_loss, color=ORANGE, linestyle="--", label="validation")
-    floor = float(np.mean((closed_form.predict(split.train.x) - split.train.y) ** 2))
+    floor = float(np.mean((least_squares.predict(split.train.x) - split.train.y) ** 2))
     axes.axhline(floor, color=INK, linestyle=":", label="closed form, training")
     losses = [*trained.loss, *trained.val_loss]
     if max(losses) > 100 * max(floor, 1e-9):
@@ -122,7 +122,7 @@ def _with_unit(text: str, name: str, power: str = "") -> str:
     return f"{text} [{unit}{power}]" if unit else text
 
 
-def _draw_fit(axes: Axes, split: Split, neuron: Line, closed_form: Line, part: str) -> None:
+def _draw_fit(axes: Axes, split: Split, neuron: LinearModel, least_squares: LinearModel, part: str) -> None:
     """One feature: rows and the neuron's line beside the closed form's. Several: predicted against actual."""
     train = part == "train"
     rows, marker, colour, other = (split.train, "o", BLUE, ORANGE) if train else (split.test, "^", ORANGE, BLUE)
@@ -144,12 +144,12 @@ def _draw_fit(axes: Axes, split: Split, neuron: Line, closed_form: Line, part: s
         every = np.concatenate([split.train.x, split.test.x])
         x = np.linspace(every.min(axis=0), every.max(axis=0), 50)
         axes.plot(x[:, 0], neuron.predict(x), color=INK, label="neuron")
-        axes.plot(x[:, 0], closed_form.predict(x), color=other, linestyle="--", label="closed form")
+        axes.plot(x[:, 0], least_squares.predict(x), color=other, linestyle="--", label="closed form")
         axes.set(xlabel=_label(split.features[0]), ylabel=_label(split.target))
     axes.legend()
 
 
-def _draw_residuals(axes: Axes, split: Split, neuron: Line) -> None:
+def _draw_residuals(axes: Axes, split: Split, neuron: LinearModel) -> None:
     """Residual against prediction on the test rows."""
     predicted = neuron.predict(split.test.x)
     axes.scatter(predicted, split.test.y - predicted, marker="^", color=ORANGE, label="test rows", **POINTS)
@@ -160,7 +160,7 @@ def _draw_residuals(axes: Axes, split: Split, neuron: Line) -> None:
     axes.legend()
 
 
-def draw_histogram(neuron: Neuron, counts: list[int], path: Path) -> None:
+def draw_histogram(neuron: ModelVersion, counts: list[int], path: Path) -> None:
     """How the predictions of a batch are spread, beside the targets that the model was trained on.
 
     `counts` is for the bins of `neuron.targets`, with one bin more on either side.
@@ -177,8 +177,8 @@ def draw_histogram(neuron: Neuron, counts: list[int], path: Path) -> None:
         axes.legend()
 
 
-@step("Draw the histogram")
-def draw_predictions(manifest: Manifest, job: Job) -> bytes:
+@task("Draw the histogram")
+def draw_predictions(manifest: Manifest, job: BatchRun) -> bytes:
     """The histogram of a batch as a PNG."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "histogram.png"
@@ -186,7 +186,7 @@ def draw_predictions(manifest: Manifest, job: Job) -> bytes:
         return path.read_bytes()
 
 
-@step("Draw the plots")
-def draw(split: Split, trained: Trained, evaluation: Evaluation, draft: Draft) -> None:
+@task("Draw the plots")
+def draw(split: Split, trained: TrainingResult, evaluation: Evaluation, draft: NewVersion) -> None:
     """Draws the version's plots into its folder."""
-    draw_plots(split, trained, evaluation.closed_form, draft.folder / "plots")
+    draw_plots(split, trained, evaluation.least_squares, draft.folder / "plots")

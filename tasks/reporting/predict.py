@@ -2,24 +2,21 @@
 
 import base64
 
-from prefect import get_run_logger
-from prefect.artifacts import create_markdown_artifact
-
-from tasks.model import Neuron
-from tasks.scoring.manifest import Job, Manifest, Receipt
-from tasks.steps import step
+from tasks.model import ModelVersion
+from tasks.scoring.manifest import BatchRun, FileResult, Manifest
+from tasks.steps import get_logger, show_markdown, task
 from tasks.storage.store import MANIFEST
 
 SHOWN = 50  # files that the summary names; the manifest names all
 
 
-def write_summary(manifest: Manifest, neuron: Neuron, place: str, picture: bytes) -> str:
+def write_summary(manifest: Manifest, neuron: ModelVersion, location: str, picture: bytes) -> str:
     """The batch in markdown: the outcome first, then reasons, the histogram, and where the files are."""
     total, failed = manifest.total, manifest.failed
     width = neuron.intervals[str(manifest.settings.interval)]
     parts = [
         f"# {len(manifest.inputs)} files, {total.rows:,} rows, {total.predicted:,} predicted",
-        f"By version `{manifest.version}` into `{place}`.",
+        f"By version `{manifest.version}` into `{location}`.",
     ]
     if failed:
         parts += [
@@ -39,17 +36,17 @@ def write_summary(manifest: Manifest, neuron: Neuron, place: str, picture: bytes
             f"{outside:,} predictions lie beyond all training targets and are not in the picture.",
             _interval(manifest.settings.interval, width, neuron.coverage),
         ]
-    files = [f"- `{place}/{name}`" for name in list(manifest.files)[:SHOWN]]
+    files = [f"- `{location}/{name}`" for name in list(manifest.files)[:SHOWN]]
     more = len(manifest.files) - len(files)
     parts += [
         "## Files",
-        "\n".join([*files, f"- and {more:,} more: see `{place}/{MANIFEST}`"][: len(files) + (more > 0)]),
+        "\n".join([*files, f"- and {more:,} more: see `{location}/{MANIFEST}`"][: len(files) + (more > 0)]),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _line(receipt: Receipt) -> str:
-    return f"- `{receipt.source.path}`: {receipt.error}"
+def _line(result: FileResult) -> str:
+    return f"- `{result.source.path}`: {result.error}"
 
 
 def _interval(percent: int, width: float | None, coverage: float | None) -> str:
@@ -59,13 +56,13 @@ def _interval(percent: int, width: float | None, coverage: float | None) -> str:
     return f"The interval is the prediction ±{width:.2f} ({percent}%, split-conformal){held}."
 
 
-@step("Report the batch")
-def report_batch(manifest: Manifest, job: Job, picture: bytes) -> None:
+@task("Report the batch")
+def report_batch(manifest: Manifest, job: BatchRun, picture: bytes) -> None:
     """Shows the summary in the Prefect UI, and logs it in a line."""
     total = manifest.total
-    markdown = write_summary(manifest, job.neuron, job.place, picture)
-    create_markdown_artifact(markdown, key="predict-report", description=f"Batch {manifest.batch}")
-    get_run_logger().info(
+    markdown = write_summary(manifest, job.neuron, job.location, picture)
+    show_markdown(markdown, key="predict-report", description=f"Batch {manifest.batch}")
+    get_logger().info(
         "%d files, %d rows: %d predicted, %d rejected",
         len(manifest.inputs),
         total.rows,
@@ -74,7 +71,7 @@ def report_batch(manifest: Manifest, job: Job, picture: bytes) -> None:
     )
 
 
-def summarize(manifest: Manifest, place: str) -> str:
+def summarize(manifest: Manifest, location: str) -> str:
     """A few lines for the terminal, the last one the batch's folder or URL alone."""
     total = manifest.total
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(total.rejects.items()))
@@ -83,5 +80,5 @@ Model         {manifest.version}
 Files         {len(manifest.inputs):,}
 Predicted     {total.predicted:,} rows, {total.extrapolated:,} of them outside the range trained on
 Rejected      {total.rejected:,} rows{f": {reasons}" if reasons else ""}
-{place}
+{location}
 """

@@ -3,15 +3,13 @@
 import base64
 from typing import Any
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
-
 from tasks.dataset import boston
-from tasks.model import Neuron
-from tasks.registry.champion import Verdict
-from tasks.registry.versions import Draft
+from tasks.model import ModelVersion
+from tasks.registry.champion import PromotionDecision
+from tasks.registry.versions import NewVersion
 from tasks.reporting.markdown import _flat, as_table, number, render_page
-from tasks.steps import step
-from tasks.training.results import Trained
+from tasks.steps import show_markdown, show_table, task
+from tasks.training.results import TrainingResult
 
 CAPTIONS = {
     "feature": "The rows that the neuron learned from, and those it was validated on.",
@@ -28,23 +26,23 @@ def describe_distance(test: dict[str, Any]) -> str:
     if not test["rows"]:
         return "There are no test rows, so nothing is known of its error on rows it has not seen."
     neuron, mean, floor = (test[name]["mse"] for name in NAMES)
-    told = (
+    message = (
         f"On {test['rows']} test rows its mean squared error is **{neuron:.2f}**, beside {mean:.2f} for always "
         f"predicting the mean and {floor:.2f} for the closed form, the floor for a line fitted to the same rows. "
     )
     if neuron >= mean:
-        return told + "**It is no better than the mean predictor: it should not serve.**"
+        return message + "**It is no better than the mean predictor: it should not serve.**"
     if neuron <= floor * 1.02:
-        return told + "It has reached the floor."
+        return message + "It has reached the floor."
     closed = (mean - neuron) / (mean - floor) if mean > floor else 1.0
     far = "stops well above" if neuron > floor * 1.2 else "is close to"
-    return told + (
+    return message + (
         f"It {far} that floor: its error is {neuron / floor - 1:.0%} higher, "
         f"and it has covered {closed:.0%} of the way down from the mean predictor."
     )
 
 
-def describe_interval(neuron: Neuron) -> str:
+def describe_interval(neuron: ModelVersion) -> str:
     """In words: how wide the 90% prediction interval is, and how often it held on the test rows."""
     width = neuron.intervals["90"]
     if width is None or neuron.coverage is None:
@@ -66,21 +64,21 @@ def metric_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def write_markdown(
-    neuron: Neuron,
-    trained: Trained,
+    neuron: ModelVersion,
+    trained: TrainingResult,
     table: list[dict[str, float]],
-    verdict: Verdict,
+    decision: PromotionDecision,
     pictures: dict[str, bytes],
 ) -> str:
     """The whole report in markdown, outcome first, pictures (name of a plot -> its PNG) inside as data URIs."""
     cells = metric_rows(neuron.metrics)
-    formula = neuron.line.formula(neuron.features, neuron.target)
+    formula = neuron.linear_model.formula(neuron.features, neuron.target)
     recipe = {"optimizer": "RMSprop", "loss": "mean squared error", **neuron.training}
     parts = [
         f"# {neuron.target} from {', '.join(neuron.features)}: version {neuron.version}",
         f"The neuron is `{formula}`. {describe_distance(neuron.metrics['test'])}",
         describe_interval(neuron),
-        f"**{'Promoted' if verdict.promote else 'Not promoted'}:** {verdict.reason}",
+        f"**{'Promoted' if decision.promote else 'Not promoted'}:** {decision.reason}",
         "## How good it is",
         as_table(list(cells[0]), [list(row.values()) for row in cells]),
         f"Errors are in the unit of the target: {boston.COLUMNS[neuron.target]}; MSE in its square.",
@@ -97,32 +95,38 @@ def write_markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def summarize(place: str, neuron: Neuron, standing: str) -> str:
+def summarize(location: str, neuron: ModelVersion, standing: str) -> str:
     """What came out, for the terminal; the last line is the version's folder or URL alone."""
     test = neuron.metrics["test"]
     errors = {name: f"{number(test[name]['mse']):>9}" for name in NAMES}
     return f"""
 Data          {neuron.dataset["name"]} ({neuron.dataset["source"]}), {test["rows"]} test rows
-Neuron        {neuron.line.formula(neuron.features, neuron.target)}
+Neuron        {neuron.linear_model.formula(neuron.features, neuron.target)}
 Test MSE      {errors["neuron"]}  neuron
               {errors["mean"]}  mean predictor
               {errors["least_squares"]}  closed form, the floor
 Standing      {standing}
-Report        {place}/report.html
-Predictions   {place}/predictions_test.csv
-              {place}/predictions_table.csv
-Plots         {place}/plots
-{place}
+Report        {location}/report.html
+Predictions   {location}/predictions_test.csv
+              {location}/predictions_table.csv
+Plots         {location}/plots
+{location}
 """
 
 
-@step("Write the report")
-def report(draft: Draft, neuron: Neuron, trained: Trained, table: list[dict[str, float]], verdict: Verdict) -> None:
+@task("Write the report")
+def report(
+    draft: NewVersion,
+    neuron: ModelVersion,
+    trained: TrainingResult,
+    table: list[dict[str, float]],
+    decision: PromotionDecision,
+) -> None:
     """Writes `report.html`, and shows the same in the Prefect UI as a markdown and a table artifact."""
     pictures = {name: (draft.folder / "plots" / f"{name}.png").read_bytes() for name in CAPTIONS}
-    markdown = write_markdown(neuron, trained, table, verdict, pictures)
+    markdown = write_markdown(neuron, trained, table, decision, pictures)
     (draft.folder / "report.html").write_text(
         render_page(markdown, f"linear-neuron {neuron.version}"), encoding="utf-8"
     )
-    create_markdown_artifact(markdown, key="retrain-report", description=f"Report of version {neuron.version}")
-    create_table_artifact(metric_rows(neuron.metrics), key="metrics", description=f"Metrics of {neuron.version}")
+    show_markdown(markdown, key="retrain-report", description=f"Report of version {neuron.version}")
+    show_table(metric_rows(neuron.metrics), key="metrics", description=f"Metrics of {neuron.version}")

@@ -6,24 +6,24 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from prefect import get_run_logger
 from upath import UPath
 
 from tasks.errors import UserError
 from tasks.parameters import Batch
 from tasks.registry.champion import read_champion
-from tasks.scoring.manifest import WORK, Counts, Job, Manifest, Plan, Receipt
-from tasks.steps import step
+from tasks.registry.versions import read_version
+from tasks.scoring.manifest import WORK, BatchRun, Counts, FileResult, Manifest, Plan
+from tasks.steps import get_logger, task
 from tasks.storage.files import digest_file, write_file
-from tasks.storage.store import MANIFEST, Store, digest, locate, to_json
+from tasks.storage.store import MANIFEST, Store, digest, is_local, locate, to_json
 from tasks.tables.parquet import join_parquet
 
 CHUNK = 4 << 20  # bytes of a piece that are read at a time
 EARLIER = "0.json"  # receipts of earlier runs; by its name they are read before the newer ones
 
 
-@step("Start the batch")
-def start_batch(batch: Batch, root: str) -> tuple[Job, list[Receipt]]:
+@task("Start the batch")
+def start_batch(batch: Batch, root: str) -> tuple[BatchRun, list[FileResult]]:
     """The batch of this model, this folder of inputs and these settings, and what of it is done already.
 
     Its folder's name starts with the version, so that another champion writes to a place of its own.
@@ -35,50 +35,50 @@ def start_batch(batch: Batch, root: str) -> tuple[Job, list[Receipt]]:
     champion = read_champion(store)
     if champion is None:
         raise UserError(f"{store.root} has no champion yet; make one by: linear-neuron retrain")
-    neuron = store.neuron(champion.version)
+    neuron = read_version(store, champion.version)
     settings = batch.model_dump(include={"format", "columns", "interval"})
     name = f"{neuron.version}-{digest(to_json([root, settings]))[:8]}"
     home = Store(str(locate(batch.output) / name if batch.output else store.root / "predictions" / name))
     home.check_writable()
-    job = Job(place=str(home.root), batch=batch, neuron=neuron)
-    get_run_logger().info("Predicting with %s into %s", neuron.version, job.place)
-    return job, read_receipts(home.root)
+    job = BatchRun(location=str(home.root), batch=batch, neuron=neuron)
+    get_logger().info("Predicting with %s into %s", neuron.version, job.location)
+    return job, read_results(home.root)
 
 
-def read_manifest(place: str) -> Manifest:
+def read_manifest(location: str) -> Manifest:
     """The manifest of a complete batch."""
-    return Manifest.model_validate_json((locate(place) / MANIFEST).read_bytes())
+    return Manifest.model_validate_json((locate(location) / MANIFEST).read_bytes())
 
 
-def read_receipts(place: UPath) -> list[Receipt]:
+def read_results(location: UPath) -> list[FileResult]:
     """What was done in a batch's folder: by its manifest, and by the steps of runs that did not get so far."""
-    receipts = []
-    if (place / MANIFEST).exists():
-        receipts = read_manifest(str(place)).inputs
-    if (place / WORK).exists():
-        for path in sorted((place / WORK).glob("*.json")):
-            receipts += [Receipt.model_validate(item) for item in json.loads(path.read_bytes())]
-    return receipts
+    results = []
+    if (location / MANIFEST).exists():
+        results = read_manifest(str(location)).inputs
+    if (location / WORK).exists():
+        for path in sorted((location / WORK).glob("*.json")):
+            results += [FileResult.model_validate(item) for item in json.loads(path.read_bytes())]
+    return results
 
 
-def withdraw_manifest(plan: Plan, earlier: list[Receipt], job: Job) -> None:
+def invalidate_manifest(plan: Plan, earlier: list[FileResult], job: BatchRun) -> None:
     """Takes the manifest away before a file that it names is made again, so that it never says what is not so.
 
     What it knew stands with the receipts of the steps, for whoever finishes the batch.
     """
     again = {part.source.path for group in plan.groups for part in group}
-    if not any(receipt.outputs and receipt.stop is None and receipt.source.path in again for receipt in earlier):
+    if not any(result.outputs and result.stop is None and result.source.path in again for result in earlier):
         return
-    home = Store(job.place)
-    home.write(home.root / WORK / EARLIER, to_json([receipt.model_dump() for receipt in earlier]))
+    home = Store(job.location)
+    home.write(home.root / WORK / EARLIER, to_json([result.model_dump() for result in earlier]))
     (home.root / MANIFEST).unlink(missing_ok=True)
 
 
-def join_ranges(parts: list[Receipt], job: Job) -> Receipt:
+def join_ranges(parts: list[FileResult], job: BatchRun) -> FileResult:
     """The receipt of a file of which these are all ranges, whose outputs are put together."""
     parts = sorted(parts, key=lambda part: part.start)
     errors = [part.error for part in parts if part.error]
-    joined = Receipt(source=parts[0].source, sha256=parts[0].sha256, error=errors[0] if errors else "")
+    joined = FileResult(source=parts[0].source, sha256=parts[0].sha256, error=errors[0] if errors else "")
     for part in parts:
         joined.add(part)
     try:
@@ -86,8 +86,8 @@ def join_ranges(parts: list[Receipt], job: Job) -> Receipt:
     except UserError as error:
         joined.error = joined.error or str(error)
     if joined.error:
-        return Receipt(source=joined.source, error=joined.error)
-    home = Store(job.place)
+        return FileResult(source=joined.source, error=joined.error)
+    home = Store(job.location)
     for kind in (".predictions.csv", ".predictions.parquet", ".rejects.csv"):
         if pieces := [name for part in parts for name in part.outputs if name.endswith(kind)]:
             name = joined.source.name + kind
@@ -104,32 +104,32 @@ def join_ranges(parts: list[Receipt], job: Job) -> Receipt:
 
 
 def _local(path: UPath, copy: Path) -> Path:
-    if path.protocol in ("", "file"):
+    if is_local(path):
         return Path(path.path)
     path.fs.get_file(path.path, str(copy))
     return copy
 
 
 def _read_pieces(pieces: list[UPath], *, one_header: bool) -> Iterator[bytes]:
-    for place, piece in enumerate(pieces):
+    for location, piece in enumerate(pieces):
         with piece.open("rb") as source:
-            if one_header and place:
+            if one_header and location:
                 source.readline()
             while chunk := source.read(CHUNK):
                 yield chunk
 
 
-@step("Publish the batch")
-def publish_batch(job: Job, receipts: list[Receipt], earlier: list[Receipt]) -> Manifest:
+@task("Publish the batch")
+def publish_batch(job: BatchRun, results: list[FileResult], earlier: list[FileResult]) -> Manifest:
     """Puts ranges together, writes the manifest, and only then removes what it makes superfluous."""
-    ranges: dict[str, list[Receipt]] = {}
-    for receipt in receipts:
-        ranges.setdefault(receipt.source.path, []).append(receipt)
+    ranges: dict[str, list[FileResult]] = {}
+    for result in results:
+        ranges.setdefault(result.source.path, []).append(result)
     files = [parts[0] if parts[0].stop is None else join_ranges(parts, job) for _, parts in sorted(ranges.items())]
     total = Counts()
-    for receipt in files:
-        total.add(receipt)
-    home = Store(job.place)
+    for result in files:
+        total.add(result)
+    home = Store(job.location)
     manifest = Manifest(
         batch=home.root.name,
         version=job.neuron.version,
@@ -137,10 +137,10 @@ def publish_batch(job: Job, receipts: list[Receipt], earlier: list[Receipt]) -> 
         settings=job.batch,
         total=total,
         inputs=files,
-        files={name: facts for receipt in files for name, facts in receipt.outputs.items()},
+        files={name: facts for result in files for name, facts in result.outputs.items()},
     )
     home.write(home.root / MANIFEST, to_json(manifest.model_dump(mode="json")))
-    before = {name for receipt in earlier if receipt.stop is None for name in receipt.outputs}
+    before = {name for result in earlier if result.stop is None for name in result.outputs}
     for name in before - manifest.files.keys():
         (home.root / name).unlink(missing_ok=True)
     if (home.root / WORK).exists():
@@ -148,16 +148,16 @@ def publish_batch(job: Job, receipts: list[Receipt], earlier: list[Receipt]) -> 
     return manifest
 
 
-@step("Check for failed files")
-def check_failures(manifest: Manifest, job: Job) -> None:
+@task("Check for failed files")
+def check_failures(manifest: Manifest, job: BatchRun) -> None:
     """Ends the run as Failed when a file failed; the others are predicted all the same.
 
     Raises:
         UserError: names the first files that failed, and why.
     """
     if failed := manifest.failed:
-        told = "; ".join(f"{receipt.source.path}: {receipt.error}" for receipt in failed[:5])
+        message = "; ".join(f"{result.source.path}: {result.error}" for result in failed[:5])
         more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
         raise UserError(
-            f"{len(failed)} of {len(manifest.inputs)} files can't be predicted: {told}{more}. See {job.place}."
+            f"{len(failed)} of {len(manifest.inputs)} files can't be predicted: {message}{more}. See {job.location}."
         )

@@ -5,12 +5,10 @@ from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Any
 
-from prefect import get_run_logger
-
 from tasks.errors import UserError
 from tasks.parameters import Batch
-from tasks.scoring.manifest import Source
-from tasks.steps import step
+from tasks.scoring.manifest import InputFile
+from tasks.steps import get_logger, task
 from tasks.storage.store import locate
 
 MAGIC = re.compile(r"[*?\[]")
@@ -18,7 +16,7 @@ KNOWN = re.compile(r"\.(csv|csv\.gz|csv\.zst|parquet)$", re.IGNORECASE)
 PASSED_OVER = re.compile(r"/[._][^/]*$|\.(predictions|rejects)\.\w+$")  # hidden files, and what a batch wrote
 
 
-def list_files(text: str) -> tuple[str, list[Source]]:
+def list_files(text: str) -> tuple[str, list[InputFile]]:
     """What a path, glob or URL stands for: a folder, and files beneath it, still without names.
 
     Folders and globs pass over files of other kinds and hidden ones; a file that is named is taken by its word.
@@ -50,25 +48,25 @@ def _address(fs: Any, name: str) -> str:
     return name if "file" in fs.protocol else str(fs.unstrip_protocol(name))
 
 
-def _source(fs: Any, info: dict[str, Any]) -> Source:
+def _source(fs: Any, info: dict[str, Any]) -> InputFile:
     error = ""
     if info["type"] != "file":
         error = "this is a folder and not a file"
     elif not KNOWN.search(info["name"]):
         error = "its name must end in .csv, .csv.gz, .csv.zst or .parquet"
-    return Source(path=_address(fs, info["name"]), name="", size=info.get("size") or 0, error=error)
+    return InputFile(path=_address(fs, info["name"]), name="", size=info.get("size") or 0, error=error)
 
 
-def find_sources(inputs: list[str]) -> tuple[str, list[Source]]:
+def find_sources(inputs: list[str]) -> tuple[str, list[InputFile]]:
     """The folder that all inputs share, and the files in order, named by their place in it without the suffix.
 
     Raises:
         UserError: an input stands for nothing.
     """
     listed = [list_files(text) for text in inputs]
-    levels = zip(*(place.split("/") for place, _ in listed), strict=False)
+    levels = zip(*(location.split("/") for location, _ in listed), strict=False)
     root = "/".join(level[0] for level in takewhile(lambda level: len(set(level)) == 1, levels))
-    sources: dict[str, Source] = {}
+    sources: dict[str, InputFile] = {}
     names: dict[str, str] = {}
     for source in sorted((source for _, files in listed for source in files), key=lambda source: source.path):
         name = KNOWN.sub("", source.path.removeprefix(f"{root}/").replace("://", "/"))
@@ -80,9 +78,9 @@ def find_sources(inputs: list[str]) -> tuple[str, list[Source]]:
     return root, list(sources.values())
 
 
-@step("Find the inputs")
-def find_inputs(batch: Batch) -> tuple[str, list[Source]]:
+@task("Find the inputs")
+def find_inputs(batch: Batch) -> tuple[str, list[InputFile]]:
     """The files to predict and the folder they share."""
     root, sources = find_sources(batch.inputs)
-    get_run_logger().info("Found %d files, %.1f MB", len(sources), sum(source.size for source in sources) / 1e6)
+    get_logger().info("Found %d files, %.1f MB", len(sources), sum(source.size for source in sources) / 1e6)
     return root, sources

@@ -7,13 +7,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from tasks.errors import UserError
-from tasks.model import Neuron
+from tasks.model import ModelVersion
 from tasks.parameters import Batch
 
 WORK = ".work"  # folder in a batch's, of what is removed when its manifest stands
 
 
-class Source(BaseModel):
+class InputFile(BaseModel):
     """A file to predict, and the name that its outputs go by in the batch."""
 
     model_config = ConfigDict(frozen=True)
@@ -29,12 +29,12 @@ class Source(BaseModel):
         return "parquet" if self.path.lower().endswith(".parquet") else "csv"
 
 
-class Part(BaseModel):
+class Chunk(BaseModel):
     """What one step scores of a file: all of it, or the range of a large one that starts and ends between records."""
 
     model_config = ConfigDict(frozen=True)
 
-    source: Source
+    source: InputFile
     start: int = 0  # in bytes, or in rows of a Parquet file
     stop: int | None = None  # None is the whole file
     line: int = 2  # number of the first line of a range of CSV
@@ -94,10 +94,10 @@ class Counts(BaseModel):
             )
 
 
-class Receipt(Counts):
+class FileResult(Counts):
     """What became of a part of a file, or of all of it."""
 
-    source: Source
+    source: InputFile
     start: int = 0
     stop: int | None = None
     sha256: str = ""  # of the file
@@ -113,27 +113,27 @@ class Manifest(BaseModel):
     created_at: datetime
     settings: Batch
     total: Counts
-    inputs: list[Receipt]
+    inputs: list[FileResult]
     files: dict[str, dict[str, Any]]  # name in the batch's folder -> sha256 and bytes
 
     @property
-    def failed(self) -> list[Receipt]:
+    def failed(self) -> list[FileResult]:
         """The files that could not be predicted."""
-        return [receipt for receipt in self.inputs if receipt.error]
+        return [result for result in self.inputs if result.error]
 
 
-class Job(BaseModel):
+class BatchRun(BaseModel):
     """A batch as every step of it sees it."""
 
     model_config = ConfigDict(frozen=True)
 
-    place: str  # the batch's folder or URL
+    location: str  # the batch's folder or URL
     batch: Batch
-    neuron: Neuron
+    neuron: ModelVersion
 
 
 class Plan(BaseModel):
     """What is left to do of a batch."""
 
-    groups: list[list[Part]]  # to be scored, a group a step
-    kept: list[Receipt]  # of what is done, or can't be done
+    groups: list[list[Chunk]]  # to be scored, a group a step
+    kept: list[FileResult]  # of what is done, or can't be done

@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any, NamedTuple, cast
 
-from prefect import get_run_logger, unmapped
+from prefect import unmapped
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.errors import UserError
 from tasks.parameters import Batch
 from tasks.progress import OnRead, show_progress
-from tasks.scoring.manifest import WORK, Job, Part, Receipt
+from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult
 from tasks.scoring.score import Scored, Scorer
-from tasks.steps import step
-from tasks.storage.files import digest_file, pipeline, write_file
-from tasks.storage.store import Store, digest, locate, to_json
+from tasks.steps import get_logger, task
+from tasks.storage.files import digest_file, map_in_order, write_file
+from tasks.storage.store import Store, digest, is_local, locate, to_json
 from tasks.tables.contract import ADDED, TEXT, check_types, find_columns
 from tasks.tables.csv import cut_blocks, open_input, read_header
 from tasks.tables.parquet import count_rows, open_parquet, read_rows, write_parquet
@@ -39,7 +39,7 @@ class Reading(NamedTuple):
 
 
 @contextmanager
-def read_csv(part: Part, job: Job, on_read: OnRead) -> Iterator[Reading]:
+def read_csv(part: Chunk, job: BatchRun, on_read: OnRead) -> Iterator[Reading]:
     """A part of a CSV file. Its predictions have its own line ends, LF or CRLF, and its byte order mark."""
     with open_input(part.source.path) as (stream, _):
         raw, columns = read_header(stream)
@@ -48,22 +48,22 @@ def read_csv(part: Part, job: Job, on_read: OnRead) -> Iterator[Reading]:
         job, columns, find_columns(columns, job.neuron.features, job.batch.mapping), part.to_csv(job.batch), line_end
     )
     header = b",".join([raw.rstrip(b"\r\n"), *(name.encode() for name in ADDED)]) + line_end.encode()
-    with open_input(part.source.path, part.start, part.stop, on_read) as (stream, meter):
+    with open_input(part.source.path, part.start, part.stop, on_read) as (stream, hashing):
         if not part.start:
             read_header(stream)
-        scored = pipeline(scorer.score_block, cut_blocks(stream, part.line), THREADS)
-        yield Reading(scored, header, dict.fromkeys(columns, TEXT) | ADDED, meter.finish)
+        scored = map_in_order(scorer.score_block, cut_blocks(stream, part.line), THREADS)
+        yield Reading(scored, header, dict.fromkeys(columns, TEXT) | ADDED, hashing.finish)
 
 
 @contextmanager
-def read_parquet(part: Part, job: Job, on_read: OnRead) -> Iterator[Reading]:
+def read_parquet(part: Chunk, job: BatchRun, on_read: OnRead) -> Iterator[Reading]:
     """A part of a Parquet file, which is first copied to the disk where it is behind a URL."""
     with (
-        open_input(part.source.path) as (stream, meter),
+        open_input(part.source.path) as (stream, hashing),
         tempfile.NamedTemporaryFile(suffix=".parquet") as copy,
     ):
         path = locate(part.source.path)
-        if path.protocol not in ("", "file"):
+        if not is_local(path):
             shutil.copyfileobj(stream, copy)
             copy.flush()
             path = locate(copy.name)
@@ -77,17 +77,17 @@ def read_parquet(part: Part, job: Job, on_read: OnRead) -> Iterator[Reading]:
                 yield rows
                 on_read(int(share * len(rows)))  # How many bytes they were is anybody's guess.
 
-        scored = pipeline(scorer.score_batch, batches(), THREADS)
-        yield Reading(scored, _csv_line([*schema, *ADDED]), schema | ADDED, meter.finish)
+        scored = map_in_order(scorer.score_batch, batches(), THREADS)
+        yield Reading(scored, _csv_line([*schema, *ADDED]), schema | ADDED, hashing.finish)
 
 
-def score_part(part: Part, job: Job, on_read: OnRead = lambda _: None) -> Receipt:
+def score_part(part: Chunk, job: BatchRun, on_read: OnRead = lambda _: None) -> FileResult:
     """Predicts a part of a file: writes its predictions, and its rejects if there are any, whole or not at all.
 
     Raises:
         UserError: nothing can be predicted, or too much was rejected.
     """
-    store, receipt = Store(job.place), start_receipt(part)
+    store, result = Store(job.location), start_result(part)
     to_csv = part.to_csv(job.batch)
     names = f"{part.name}.predictions.{'csv' if to_csv else 'parquet'}", f"{part.name}.rejects.csv"
     read = read_parquet if part.source.kind == "parquet" else read_csv
@@ -99,7 +99,7 @@ def score_part(part: Part, job: Job, on_read: OnRead = lambda _: None) -> Receip
 
         def good() -> Iterator[Any]:
             for scored in reading.scored:
-                receipt.add(scored.counts)
+                result.add(scored.counts)
                 if scored.bad:
                     with bad_path.open("ab") as file:
                         file.write(scored.bad if file.tell() else REJECTS_HEADER + scored.bad)
@@ -111,19 +111,19 @@ def score_part(part: Part, job: Job, on_read: OnRead = lambda _: None) -> Receip
             write_parquet(good_path, reading.schema, good())
             sha256 = digest_file(good_path)
         if part.stop is None:
-            receipt.sha256 = reading.finish()
-            receipt.check(job.batch.max_rejects)
+            result.sha256 = reading.finish()
+            result.check(job.batch.max_rejects)
         elif part.sha256 not in ("", reading.finish()):
             raise UserError("it changed while it was being read; run the batch again")
-        receipt.outputs[names[0]] = {"sha256": sha256, "bytes": good_path.stat().st_size}
+        result.outputs[names[0]] = {"sha256": sha256, "bytes": good_path.stat().st_size}
         if bad_path.exists():
-            receipt.outputs[names[1]] = {"sha256": digest_file(bad_path), "bytes": bad_path.stat().st_size}
-    return receipt
+            result.outputs[names[1]] = {"sha256": digest_file(bad_path), "bytes": bad_path.stat().st_size}
+    return result
 
 
-def start_receipt(part: Part, error: str = "") -> Receipt:
+def start_result(part: Chunk, error: str = "") -> FileResult:
     """A receipt with nothing counted yet."""
-    return Receipt(source=part.source, start=part.start, stop=part.stop, sha256=part.file_sha256, error=error)
+    return FileResult(source=part.source, start=part.start, stop=part.stop, sha256=part.file_sha256, error=error)
 
 
 def _csv_line(names: list[str]) -> bytes:
@@ -132,27 +132,27 @@ def _csv_line(names: list[str]) -> bytes:
     return buffer.getvalue().encode()
 
 
-@step("Score files")
-def score_group(parts: list[Part], job: Job) -> list[Receipt]:
+@task("Score files")
+def score_group(parts: list[Chunk], job: BatchRun) -> list[FileResult]:
     """Scores some parts, one after the other; what goes wrong with one is told in its receipt and stops no other.
 
     The receipts are kept beside the outputs until the batch has its manifest, so that a killed batch can go on.
     """
-    receipts = []
+    results = []
     more = f" and {len(parts) - 1} more" if len(parts) > 1 else ""
     with show_progress(parts[0].source.name + more, sum(part.size for part in parts)) as on_read:
         for part in parts:
             try:
-                receipts.append(score_part(part, job, on_read))
+                results.append(score_part(part, job, on_read))
             except Exception as error:  # noqa: BLE001, whatever a file has in store must not stop the others
                 if not isinstance(error, UserError):
-                    get_run_logger().exception("%s can't be predicted", part.source.path)
-                told = " ".join(str(error).split()) or type(error).__name__
-                receipts.append(start_receipt(part, told))
-    store = Store(job.place)
+                    get_logger().exception("%s can't be predicted", part.source.path)
+                message = " ".join(str(error).split()) or type(error).__name__
+                results.append(start_result(part, message))
+    store = Store(job.location)
     name = digest("\n".join(part.name for part in parts).encode())[:16]
-    store.write(store.root / WORK / f"{name}.json", to_json([receipt.model_dump() for receipt in receipts]))
-    return receipts
+    store.write(store.root / WORK / f"{name}.json", to_json([result.model_dump() for result in results]))
+    return results
 
 
 def choose_runner(batch: Batch) -> TaskRunner[Any]:
@@ -166,26 +166,26 @@ def choose_runner(batch: Batch) -> TaskRunner[Any]:
     return DaskTaskRunner(address=batch.dask_address or None, client_kwargs={"timeout": CONNECTING})
 
 
-def score_groups(groups: list[list[Part]], job: Job) -> list[Receipt]:
+def score_groups(groups: list[list[Chunk]], job: BatchRun) -> list[FileResult]:
     """Scores the groups where the batch says, and returns the receipts of all their parts, in order.
 
     Raises:
         UserError: there is no cluster.
     """
-    receipts: list[Receipt] = []
+    results: list[FileResult] = []
     if not groups:
-        return receipts
+        return results
     with choose_runner(job.batch) as runner:
         try:
-            futures = runner.map(cast(Any, score_group), {"parts": groups, "job": unmapped(job)})
+            futures = runner.map(cast(Any, score_group.recorded), {"parts": groups, "job": unmapped(job)})
         except OSError as error:
-            told = f"There is no Dask scheduler at {job.batch.dask_address}: {error}"
-            raise UserError(f"{told}. Start one, or predict with --runner local.") from error
+            message = f"There is no Dask scheduler at {job.batch.dask_address}: {error}"
+            raise UserError(f"{message}. Start one, or predict with --runner local.") from error
         for parts, future in zip(groups, futures, strict=True):
             result: Any = future.result(raise_on_failure=False)
             if isinstance(result, BaseException):
                 lost = f"the step that scored it was lost ({result})"
-                receipts += [start_receipt(part, lost) for part in parts]
+                results += [start_result(part, lost) for part in parts]
             else:
-                receipts += result
-    return receipts
+                results += result
+    return results

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from tasks.scoring.manifest import Counts, Job
+from tasks.scoring.manifest import BatchRun, Counts
 from tasks.tables.contract import F32, RAW, TEXT, explain_rejects, read_number
 from tasks.tables.csv import Block, parse_block, write_chunks, write_lines
 
@@ -30,7 +30,7 @@ class Scored(NamedTuple):
 class Scorer:
     """The neuron, and the shape of the file that it is to predict."""
 
-    job: Job
+    job: BatchRun
     columns: list[str]  # the file's
     names: list[str]  # those of the features, in the neuron's order
     to_csv: bool

@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def pipeline(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+def map_in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
     """The results in order, with so many items in work at a time, one that waits, and no more than those in memory."""
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Result]] = deque()
@@ -40,7 +40,7 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> str:
                 os.fsync(file.fileno())
                 unsynced = 0
 
-        for _ in pipeline(write, chunks, threads=1):
+        for _ in map_in_order(write, chunks, threads=1):
             pass
     return sha256.hexdigest()
 

@@ -7,11 +7,9 @@ import hashlib
 import json
 import os
 import secrets
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +17,6 @@ from filelock import FileLock, Timeout
 from upath import UPath
 
 from tasks.errors import UserError
-from tasks.model import Neuron
 
 MANIFEST = "manifest.json"
 
@@ -45,7 +42,7 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def plainly(path: UPath) -> Iterator[None]:
+def user_errors(path: UPath) -> Iterator[None]:
     """Turns what a disk or a bucket may refuse into one sentence.
 
     Raises:
@@ -69,13 +66,18 @@ def locate(name: str) -> UPath:
     return UPath(name, use_listings_cache=False) if "://" in name else UPath(name)
 
 
+def is_local(path: UPath) -> bool:
+    """Whether a path is on a disk of this machine, and not in a bucket or behind a URL."""
+    return path.protocol in ("", "file")
+
+
 class Store:
     """Datasets, models and predictions under one root, which is a folder or a URL such as s3://bucket/prefix."""
 
     def __init__(self, root: str | None = None) -> None:
         name = root or os.environ.get("LINEAR_NEURON_STORE") or "store"
         self.root = locate(name)
-        self.local = self.root.protocol in ("", "file")
+        self.local = is_local(self.root)
         if self.local:
             self.root = UPath(Path(self.root.path).expanduser().absolute())
         self._lock = FileLock(f"{self.root.path}/.lock", timeout=60)
@@ -86,13 +88,13 @@ class Store:
             with self.writing(path) as scratch:
                 scratch.write_bytes(data)
             return
-        with plainly(path):
+        with user_errors(path):
             path.write_bytes(data)  # An object store shows an object when its one put is complete.
 
     @contextmanager
     def writing(self, path: UPath) -> Iterator[Path]:
         """A local scratch file, which becomes `path` if the block writes it and ends well, and is gone if not."""
-        with plainly(path):
+        with user_errors(path):
             folder = Path(path.parent.path) if self.local else Path(tempfile.gettempdir())
             folder.mkdir(parents=True, exist_ok=True)
         scratch = folder / f".{path.name}.{secrets.token_hex(4)}"
@@ -100,7 +102,7 @@ class Store:
             yield scratch
             if not scratch.exists():
                 return
-            with plainly(path):
+            with user_errors(path):
                 if not self.local:
                     path.fs.put_file(str(scratch), path.path)
                     return
@@ -117,7 +119,7 @@ class Store:
         if not self.local:
             yield
             return
-        with plainly(self.root):
+        with user_errors(self.root):
             Path(self.root.path).mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
         try:
@@ -136,7 +138,7 @@ class Store:
                 self.write(path, change(self.read(path)))
             return
         for _ in range(100):
-            with plainly(path):
+            with user_errors(path):
                 try:
                     condition = {"IfMatch": path.fs.info(path.path)["ETag"]}
                 except FileNotFoundError:
@@ -154,7 +156,7 @@ class Store:
 
     def read(self, path: UPath) -> bytes | None:
         """The bytes of a file, or none if there is no file."""
-        with plainly(path):
+        with user_errors(path):
             try:
                 return cast(bytes, path.fs.cat_file(path.path))  # One request, so never parts of two objects.
             except FileNotFoundError:
@@ -163,7 +165,7 @@ class Store:
     def names(self, *parts: str) -> list[str]:
         """Names of what is directly in a folder of the store, sorted; none where there is no such folder."""
         folder = self.root.joinpath(*parts)
-        with plainly(folder):
+        with user_errors(folder):
             try:
                 return sorted(item.name for item in folder.iterdir())
             except (FileNotFoundError, NotADirectoryError):  # The latter is what a prefix without objects is.
@@ -171,7 +173,7 @@ class Store:
 
     def remove(self, folder: UPath) -> None:
         """Removes a folder or file; of a folder the manifest first, so that nobody reads what is going away."""
-        with plainly(folder):
+        with user_errors(folder):
             if (folder / MANIFEST).exists():
                 (folder / MANIFEST).unlink()
             folder.fs.rm(folder.path, recursive=True)
@@ -184,89 +186,8 @@ class Store:
         """
         probe = self.root / f".probe-{secrets.token_hex(3)}"
         self.write(probe, b"")
-        with plainly(probe):
+        with user_errors(probe):
             probe.unlink()
-
-    # Datasets, kept by digest
-
-    def dataset(self, sha256: str, suffix: str) -> UPath:
-        """Where a dataset of this digest is kept."""
-        return self.root / "datasets" / f"{sha256}{suffix}"
-
-    # Models, one folder a version
-
-    def model(self, version: str) -> UPath:
-        """The folder of a version."""
-        return self.root / "models" / version
-
-    def start_version(self) -> tuple[str, Path]:
-        """A new version's name (its UTC start time and six hex digits) and the local folder to build it in.
-
-        On a disk that is the version's own folder: until its manifest stands, readers ignore it.
-        """
-        version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-        if not self.local:
-            return version, Path(tempfile.mkdtemp(prefix=f"{version}-"))
-        folder = self.model(version)
-        with plainly(folder):
-            folder.mkdir(parents=True)
-        return version, Path(folder.path)
-
-    def publish(self, version: str, folder: Path) -> UPath:
-        """Completes a version built in `folder`: every file durable first, then the manifest. Returns its place."""
-        place = self.model(version)
-        files: dict[str, dict[str, Any]] = {}
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            name = path.relative_to(folder).as_posix()
-            data = path.read_bytes()
-            files[name] = {"sha256": digest(data), "bytes": len(data)}
-            if self.local:
-                with path.open("rb") as file:
-                    os.fsync(file.fileno())
-            else:
-                self.write(place / name, data)
-        self.write(place / MANIFEST, to_json({"version": version, "files": files}))
-        if not self.local:
-            shutil.rmtree(folder)
-        return place
-
-    def versions(self) -> list[str]:
-        """Every complete version, oldest first."""
-        with plainly(self.root):
-            return [name for name in self.names("models") if (self.model(name) / MANIFEST).exists()]
-
-    def manifest(self, version: str) -> dict[str, Any]:
-        """The manifest of a complete version: its `files`, each with `sha256` and `bytes`.
-
-        Raises:
-            UserError: there is no such version, it is not complete, or its manifest is damaged.
-        """
-        path = self.model(version) / MANIFEST
-        data = self.read(path) if version else None
-        if data is None:
-            known = ", ".join(self.versions()[-5:]) or "none yet; make one by: linear-neuron retrain"
-            raise UserError(f"{self.root} has no complete version {version!r}; the newest are: {known}.")
-        try:
-            manifest = json.loads(data)
-            return {"version": manifest["version"], "files": dict(manifest["files"])}
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{path} is damaged, so version {version} can't be trusted; restore that file from a copy, "
-                f"or make the version again: linear-neuron reproduce {version}."
-            ) from error
-
-    def neuron(self, version: str) -> Neuron:
-        """The model of a complete version, as plain numbers; its bytes are those of the manifest.
-
-        Raises:
-            UserError: there is no such version, it is not complete, or it is damaged.
-        """
-        expected = self.manifest(version)["files"].get("model.json", {}).get("sha256")
-        path = self.model(version) / "model.json"
-        data = self.read(path)
-        if data is None or digest(data) != expected:
-            raise UserError(f"{path} is not what its manifest says; see: linear-neuron verify.")
-        return Neuron.model_validate_json(data)
 
 
 def _sync_folder(folder: Path) -> None:

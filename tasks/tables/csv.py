@@ -55,7 +55,7 @@ class Block:
     quoted: tuple[Quoted, ...] = ()  # the others
 
 
-class Meter(io.RawIOBase):
+class HashingReader(io.RawIOBase):
     """What is read of a file, or of a range of it, is digested and counted on the way."""
 
     def __init__(self, file: BinaryIO, stop: int | None, on_read: Callable[[int], None]) -> None:
@@ -86,21 +86,21 @@ class Meter(io.RawIOBase):
 @contextmanager
 def open_input(
     path: str, start: int = 0, stop: int | None = None, on_read: Callable[[int], None] = lambda _: None
-) -> Iterator[tuple[BinaryIO, Meter]]:
+) -> Iterator[tuple[BinaryIO, HashingReader]]:
     """The (decompressed) content of a file or URL, or of a range of its bytes, and the meter of what was read of it.
 
     `on_read` is told the number of bytes, as stored, of every read.
     """
     with locate(path).open("rb") as file:
         file.seek(start)
-        meter = Meter(file, None if stop is None else stop - start, on_read)
-        content = io.BufferedReader(meter, READ_BYTES)
+        hashing = HashingReader(file, None if stop is None else stop - start, on_read)
+        content = io.BufferedReader(hashing, READ_BYTES)
         if path.lower().endswith(".gz"):
-            yield cast(BinaryIO, gzip.GzipFile(fileobj=content)), meter
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=content)), hashing
         elif path.lower().endswith(".zst"):
-            yield cast(BinaryIO, zstd.ZstdFile(content)), meter
+            yield cast(BinaryIO, zstd.ZstdFile(content)), hashing
         else:
-            yield content, meter
+            yield content, hashing
 
 
 def read_header(stream: BinaryIO) -> tuple[bytes, list[str]]:
@@ -188,7 +188,7 @@ def _cut(data: bytes, line: int, last: bool) -> Block:
 def read_record(rows: list[str], row: int) -> tuple[list[str] | None, int]:
     """The fields of the record that starts at a row, None where they make no sense, and how many rows were read."""
     places = range(row, min(row + LONGEST_RECORD, len(rows)))
-    reader = csv.reader((f"{rows[place]}\n" for place in places), strict=True)
+    reader = csv.reader((f"{rows[location]}\n" for location in places), strict=True)
     try:
         return next(reader), reader.line_num
     except csv.Error:
@@ -230,7 +230,7 @@ def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl
     others = pl.DataFrame(quoted, schema={LINE: pl.Int64, RAW: TEXT, "": pl.List(TEXT)}, orient="row")
     fields = others[""].list.len().fill_null(0)
     whole = fields == len(columns)
-    chosen = [pl.col("").list.get(place, null_on_oob=True).alias(name) for name, place in places.items()]
+    chosen = [pl.col("").list.get(location, null_on_oob=True).alias(name) for name, location in places.items()]
     good = pl.concat([good, others.filter(whole).select(RAW, LINE, *chosen)]).sort(LINE)
     return good, pl.concat([broken, explain_broken(others.filter(~whole), fields.filter(~whole), len(columns))])
 
@@ -258,9 +258,9 @@ def parse_clean_block(block: Block, columns: list[str], wanted: list[str]) -> pl
 
 def _read_fields(text: bytes, width: int, places: dict[str, int], quote: str | None) -> pl.DataFrame:
     """Some fields of CSV text without a header, by name; Polars is silent about lines of another width."""
-    schema = {str(place): TEXT for place in range(width)}
+    schema = {str(location): TEXT for location in range(width)}
     table = pl.scan_csv(text, has_header=False, schema=schema, quote_char=quote, empty_string_is_null=False)
-    return table.select(pl.col(str(place)).alias(name) for name, place in places.items()).collect()
+    return table.select(pl.col(str(location)).alias(name) for name, location in places.items()).collect()
 
 
 class _Chunks(list[bytes]):

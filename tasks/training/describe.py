@@ -7,27 +7,32 @@ from prefect import runtime
 
 from tasks.dataset import boston
 from tasks.dataset.rows import Download, Split
-from tasks.model import Histogram, Neuron
+from tasks.model import Histogram, ModelVersion
 from tasks.parameters import Training
 from tasks.registry.fingerprint import describe_code
-from tasks.registry.versions import Draft
-from tasks.steps import step
+from tasks.registry.versions import NewVersion
+from tasks.steps import task
 from tasks.storage.store import to_json
-from tasks.training.results import Evaluation, Trained
+from tasks.training.results import Evaluation, TrainingResult
 
 
-def describe_neuron(
-    draft: Draft, download: Download, split: Split, training: Training, trained: Trained, evaluation: Evaluation
-) -> Neuron:
+def describe_version(
+    draft: NewVersion,
+    download: Download,
+    split: Split,
+    training: Training,
+    trained: TrainingResult,
+    evaluation: Evaluation,
+) -> ModelVersion:
     """The content of `model.json`."""
     counts, edges = np.histogram(split.train.y, bins=20)
     low, high = split.train.x.min(axis=0).tolist(), split.train.x.max(axis=0).tolist()
-    return Neuron(
+    return ModelVersion(
         version=draft.version,
         features=list(split.features),
         target=split.target,
-        weights=list(trained.line.weights),
-        bias=trained.line.bias,
+        weights=list(trained.linear_model.weights),
+        bias=trained.linear_model.bias,
         ranges=dict(zip(split.features, zip(low, high, strict=True), strict=True)),
         intervals=evaluation.intervals,
         coverage=evaluation.coverage,
@@ -46,12 +51,17 @@ def describe_neuron(
     )
 
 
-@step("Describe the version")
+@task("Describe the version")
 def describe(
-    draft: Draft, download: Download, split: Split, training: Training, trained: Trained, evaluation: Evaluation
-) -> Neuron:
+    draft: NewVersion,
+    download: Download,
+    split: Split,
+    training: Training,
+    trained: TrainingResult,
+    evaluation: Evaluation,
+) -> ModelVersion:
     """Writes `model.json` and `metrics.json`."""
-    neuron = describe_neuron(draft, download, split, training, trained, evaluation)
+    neuron = describe_version(draft, download, split, training, trained, evaluation)
     (draft.folder / "model.json").write_bytes(to_json(neuron.model_dump(mode="json")))
     (draft.folder / "metrics.json").write_bytes(to_json(evaluation.metrics))
     return neuron

@@ -3,10 +3,10 @@
 import numpy as np
 
 from tasks.dataset.rows import Rows
-from tasks.model import Line
+from tasks.model import LinearModel
 
 
-def interval_half_widths(rows: Rows, neuron: Line) -> dict[str, float | None]:
+def interval_half_widths(rows: Rows, neuron: LinearModel) -> dict[str, float | None]:
     """Split-conformal half widths of the prediction interval, by percent of coverage from 50 to 99.
 
     The half width for a coverage p is the ceil((n + 1) p)-th smallest of the n absolute residuals of rows that were
@@ -18,7 +18,7 @@ def interval_half_widths(rows: Rows, neuron: Line) -> dict[str, float | None]:
     return {str(p): float(residuals[rank - 1]) if rank <= len(rows) else None for p, rank in ranks.items()}
 
 
-def measure_coverage(rows: Rows, neuron: Line, half_width: float | None) -> float | None:
+def measure_coverage(rows: Rows, neuron: LinearModel, half_width: float | None) -> float | None:
     """The share of rows whose target lies within the half width of its prediction."""
     if half_width is None or not len(rows):
         return None

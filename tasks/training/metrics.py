@@ -3,13 +3,12 @@
 from typing import Any
 
 import numpy as np
-from prefect import get_run_logger
 
 from tasks.dataset.rows import Floats, Rows, Split
-from tasks.model import Line
-from tasks.steps import step
+from tasks.model import LinearModel
+from tasks.steps import get_logger, task
 from tasks.training.interval import interval_half_widths, measure_coverage
-from tasks.training.results import Evaluation, Trained
+from tasks.training.results import Evaluation, TrainingResult
 
 MODELS = ("neuron", "mean", "least_squares")
 
@@ -31,7 +30,7 @@ def score(actual: Floats, predicted: Floats) -> dict[str, float | None]:
     }
 
 
-def fit_least_squares(rows: Rows) -> Line:
+def fit_least_squares(rows: Rows) -> LinearModel:
     """Ordinary least squares in closed form.
 
     Columns are centred and scaled first, which changes nothing but the rounding, so that a column of large numbers
@@ -41,10 +40,10 @@ def fit_least_squares(rows: Rows) -> Line:
     scale[scale == 0] = 1
     scaled, *_ = np.linalg.lstsq((rows.x - centre) / scale, rows.y - rows.y.mean(), rcond=None)
     weights = scaled / scale
-    return Line(tuple(weights.tolist()), float(rows.y.mean() - centre @ weights))
+    return LinearModel(tuple(weights.tolist()), float(rows.y.mean() - centre @ weights))
 
 
-def compare_models(split: Split, neuron: Line, closed_form: Line) -> dict[str, Any]:
+def compare_models(split: Split, neuron: LinearModel, least_squares: LinearModel) -> dict[str, Any]:
     """The content of `metrics.json`: for train, validation and test rows, each model's scores.
 
     The mean predictor is that of the train rows, which the neuron and the closed form were fitted on too.
@@ -56,18 +55,20 @@ def compare_models(split: Split, neuron: Line, closed_form: Line) -> dict[str, A
             "rows": len(rows),
             "neuron": score(rows.y, neuron.predict(rows.x).astype(np.float64)),
             "mean": score(rows.y, np.full(len(rows), mean)),
-            "least_squares": score(rows.y, rows.x @ closed_form.weights + closed_form.bias),
+            "least_squares": score(rows.y, rows.x @ least_squares.weights + least_squares.bias),
         }
 
     return {"train": part(split.train), "validation": part(split.validation), "test": part(split.test)}
 
 
-@step("Evaluate on the test rows")
-def evaluate(split: Split, trained: Trained) -> Evaluation:
+@task("Evaluate on the test rows")
+def evaluate(split: Split, trained: TrainingResult) -> Evaluation:
     """Scores the neuron, the mean predictor and the closed form on every part of the rows."""
-    closed_form = fit_least_squares(split.train)
-    metrics = compare_models(split, trained.line, closed_form)
-    intervals = interval_half_widths(split.validation, trained.line)
+    least_squares = fit_least_squares(split.train)
+    metrics = compare_models(split, trained.linear_model, least_squares)
+    intervals = interval_half_widths(split.validation, trained.linear_model)
     test = metrics["test"]
-    get_run_logger().info("Test MSE: %s", ", ".join(f"{name} {test[name]['mse']:.4f}" for name in MODELS))
-    return Evaluation(metrics, closed_form, intervals, measure_coverage(split.test, trained.line, intervals["90"]))
+    get_logger().info("Test MSE: %s", ", ".join(f"{name} {test[name]['mse']:.4f}" for name in MODELS))
+    return Evaluation(
+        metrics, least_squares, intervals, measure_coverage(split.test, trained.linear_model, intervals["90"])
+    )

@@ -16,9 +16,9 @@ import tensorflow as tf
 
 from tasks.dataset.rows import Floats, Rows
 from tasks.errors import UserError
-from tasks.model import Line
+from tasks.model import LinearModel
 from tasks.parameters import Training
-from tasks.training.results import Trained
+from tasks.training.results import TrainingResult
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Other kernels round differently, and announce themselves.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -132,7 +132,7 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
 
 def train_neuron(
     train: Rows, validation: Rows, training: Training, on_epoch: OnEpoch = lambda *_: None
-) -> tuple[keras.Sequential, Trained]:
+) -> tuple[keras.Sequential, TrainingResult]:
     """Trains on the train rows, watching the validation rows. The same arguments give the same bits.
 
     Args:
@@ -157,15 +157,15 @@ def train_neuron(
     weights, bias = model.get_weights()
     lines: list[str] = []
     model.summary(line_length=60, print_fn=lines.append)
-    return model, Trained(
-        line=Line(tuple(weights[:, 0].tolist()), float(bias[0])),
+    return model, TrainingResult(
+        linear_model=LinearModel(tuple(weights[:, 0].tolist()), float(bias[0])),
         loss=tuple(history["loss"]),
         val_loss=tuple(history.get("val_loss", ())),
         summary="\n".join(lines),
     )
 
 
-def check_parity(path: Path, line: Line, x: Floats) -> None:
+def check_parity(path: Path, line: LinearModel, x: Floats) -> None:
     """Makes sure that the saved Keras model and its plain numbers are one model.
 
     Both predict the rows `x`, shape (n, features); the sums differ in order, so a few float32 roundings are allowed.
@@ -190,9 +190,9 @@ def serve(descriptor: int) -> None:
     with Connection(descriptor) as link, suppress(EOFError, BrokenPipeError):
         split, training, path = link.recv()
         try:
-            model, trained = train_neuron(split.train, split.validation, training, lambda *told: link.send(told))
+            model, trained = train_neuron(split.train, split.validation, training, lambda *message: link.send(message))
             model.save(path)
-            check_parity(path, trained.line, split.test.x)
+            check_parity(path, trained.linear_model, split.test.x)
             link.send(trained)
         except (UserError, RuntimeError, ValueError) as error:
             link.send(error)

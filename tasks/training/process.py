@@ -10,7 +10,7 @@ from typing import cast
 
 from tasks.dataset.rows import Split
 from tasks.parameters import Training
-from tasks.training.results import Trained
+from tasks.training.results import TrainingResult
 
 OnEpoch = Callable[[int, float, float | None], None]  # epoch from 1, loss, val_loss
 
@@ -25,7 +25,7 @@ class Trainer:
         theirs.close()
         atexit.register(self._end)  # It takes a while to end, and nothing waits for that but our own end.
 
-    def train(self, split: Split, training: Training, path: Path, on_epoch: OnEpoch) -> Trained:
+    def train(self, split: Split, training: Training, path: Path, on_epoch: OnEpoch) -> TrainingResult:
         """Trains, and saves the Keras model at `path`. The process is for one training, and ends with it.
 
         Raises:
@@ -34,15 +34,15 @@ class Trainer:
         """
         try:
             self._link.send((split, training, path))
-            while isinstance(told := self._link.recv(), tuple):
-                on_epoch(*told)
+            while isinstance(message := self._link.recv(), tuple):
+                on_epoch(*message)
         except (EOFError, ConnectionError) as error:
             raise RuntimeError(f"The training process ended with status {self._process.wait()}.") from error
         finally:
             self.close()
-        if isinstance(told, Exception):
-            raise told
-        return cast(Trained, told)
+        if isinstance(message, Exception):
+            raise message
+        return cast(TrainingResult, message)
 
     def close(self) -> None:
         """Lets the process go, which without a connection ends by itself."""

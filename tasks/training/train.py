@@ -4,25 +4,24 @@ import time
 from typing import cast
 from uuid import UUID
 
-from prefect import get_run_logger
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tasks.dataset.rows import Split
 from tasks.parameters import Training
-from tasks.registry.versions import Draft
-from tasks.steps import step
+from tasks.registry.versions import NewVersion
+from tasks.steps import get_logger, task
 from tasks.training.process import take_trainer
-from tasks.training.results import Trained
+from tasks.training.results import TrainingResult
 
 
-@step("Train the neuron")
-def train(split: Split, training: Training, draft: Draft) -> Trained:
+@task("Train the neuron")
+def train(split: Split, training: Training, draft: NewVersion) -> TrainingResult:
     """Trains with a progress bar in the terminal and a progress artifact in the UI, and saves `model.keras`."""
-    logger = get_run_logger()
-    told = f"Training, {training.epochs} epochs"
-    artifact = cast(UUID, create_progress_artifact(0.0, key="training-progress", description=told))
+    logger = get_logger()
+    message = f"Training, {training.epochs} epochs"
+    artifact = cast(UUID, create_progress_artifact(0.0, key="training-progress", description=message))
     terminal = Console(stderr=True)  # Standard output is for the result.
     columns = (TextColumn("Training"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
     bar = Progress(*columns, TimeRemainingColumn(), console=terminal, disable=not terminal.is_terminal)

@@ -42,7 +42,7 @@ def read_epochs(api: Api, run: str) -> list[datetime]:
     logs = api.ask("POST", "/logs/filter", logs={"flow_run_id": {"any_": [run]}}, sort="TIMESTAMP_ASC")
     epochs = [log for log in logs if log["message"].startswith("Epoch ")]
     complete = epochs and epochs[-1]["message"].startswith("Epoch 101 of 101")
-    return [datetime.fromisoformat(epochs[place]["timestamp"]) for place in (0, -1)] if complete else []
+    return [datetime.fromisoformat(epochs[location]["timestamp"]) for location in (0, -1)] if complete else []
 
 
 def main(rounds: int) -> None:

@@ -55,15 +55,15 @@ def write_rows(path: Path, rows: int) -> None:
 
 def ours(source: str, target: str, model: str) -> None:
     """The scoring step: rejects, digests, whole-or-nothing and counts included."""
-    from tasks.model import Neuron
+    from tasks.model import ModelVersion
     from tasks.parameters import Batch
-    from tasks.scoring.manifest import Job, Part, Source
+    from tasks.scoring.manifest import BatchRun, Chunk, InputFile
     from tasks.scoring.run import score_part
 
-    neuron = Neuron.model_validate_json((Path(model) / "model.json").read_bytes())
+    neuron = ModelVersion.model_validate_json((Path(model) / "model.json").read_bytes())
     with timed():
-        job = Job(place=target, batch=Batch(), neuron=neuron)
-        score_part(Part(source=Source(path=source, name="ours")), job)
+        job = BatchRun(location=target, batch=Batch(), neuron=neuron)
+        score_part(Chunk(source=InputFile(path=source, name="ours")), job)
 
 
 def polars(source: str, target: str, model: str) -> None:
@@ -151,11 +151,11 @@ def run(*command: str, **environment: str) -> Run:
     )
     assert process.stdout
     assert process.stderr
-    told = process.stdout.read().decode()
+    message = process.stdout.read().decode()
     failed = process.stderr.read().decode()
     assert process.wait() == 0, failed
     whole = time.perf_counter() - start
-    facts = {word: float(figure) for word, figure in re.findall(r"^(phase|peak) ([\d.]+)$", told, re.MULTILINE)}
+    facts = {word: float(figure) for word, figure in re.findall(r"^(phase|peak) ([\d.]+)$", message, re.MULTILINE)}
     return Run(whole, facts.get("phase", whole), facts["peak"] / 1024)
 
 

@@ -26,9 +26,9 @@ def make_rows(count: int) -> Rows:
     if count == 404:
         with np.load(str(resources.files("tasks.dataset") / "data" / boston.FILE)) as arrays:
             return Rows(arrays["x"][:404, [5]], arrays["y"][:404], np.arange(404))
-    dice = np.random.default_rng(0)
-    x = dice.normal(6, 1, (count, 1))
-    return Rows(x, 9 * x[:, 0] - 34 + dice.normal(0, 6, count), np.arange(count))
+    rng = np.random.default_rng(0)
+    x = rng.normal(6, 1, (count, 1))
+    return Rows(x, 9 * x[:, 0] - 34 + rng.normal(0, 6, count), np.arange(count))
 
 
 def train_once(way: str, count: int) -> None:
@@ -84,8 +84,8 @@ def main(rounds: int) -> None:
             speed = count * 0.7 * epochs / series.median
             name = f"{way}, {count:,} rows, batch {batch}, {epochs} epochs: {speed:,.0f} rows/s"
             sys.stdout.write(series.row(name, base) + "\n")
-        told = " and ".join(f"{way} {1000 * statistics.median(net):.2f} ms" for way, net in nets.items())
-        sys.stdout.write(f"  (an epoch after the first: {told})\n")
+        message = " and ".join(f"{way} {1000 * statistics.median(net):.2f} ms" for way, net in nets.items())
+        sys.stdout.write(f"  (an epoch after the first: {message})\n")
         sys.stdout.write(f"  (ours grew by {grown:.0f} MB over rows of {count * 16 / 1e6:.1f} MB)\n")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tasks.registry.versions import list_versions, read_version
 from tasks.storage.store import Store
 from tests.deployments.parts import Stack
 
@@ -54,7 +55,7 @@ def test_a_run_from_the_form_completes_with_its_own_parameters_and_shows_its_plo
     expect(page.get_by_text("LSTAT").first).to_be_visible()
     assert all(width > 300 for width in widths_of_pictures(page))
 
-    neuron = Store(str(stack.store)).neuron(Store(str(stack.store)).versions()[-1])
+    neuron = read_version(Store(str(stack.store)), list_versions(Store(str(stack.store)))[-1])
     assert neuron.features == ["LSTAT"]
     assert neuron.training["epochs"] == 20
 

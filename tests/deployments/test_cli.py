@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from deployments.cli import SETTINGS
+from tasks.registry.versions import list_versions, version_folder
 from tasks.storage.store import Store
 from tests.conftest import Run, make_version
 
@@ -17,19 +18,19 @@ from tests.conftest import Run, make_version
 def test_retrain_prints_a_summary_and_the_versions_folder_as_the_last_line(run_cli: Run, store: Store) -> None:
     done = run_cli("retrain", "--training.epochs", "2", "--dataset.source", "package", "--table.values", "5", "6")
     assert done.returncode == 0, done.stderr
-    (version,) = store.versions()
+    (version,) = list_versions(store)
     lines = done.stdout.splitlines()
-    assert lines[-1] == str(store.model(version))
+    assert lines[-1] == str(version_folder(store, version))
     assert lines[1] == "Data          Boston housing (package), 102 test rows"
     assert "mean predictor" in done.stdout
     assert "Epoch 2 of 2: loss " in done.stderr
 
 
 def test_help_tells_every_parameter_and_imports_nothing_heavy(run_cli: Run) -> None:
-    told = run_cli("retrain", "--help").stdout
+    message = run_cli("retrain", "--help").stdout
     for flag in ("--dataset.source", "--training.epochs", "--training.learning-rate", "--table.values", "--store"):
-        assert flag in told
-    assert "From 1 to" in told
+        assert flag in message
+    assert "From 1 to" in message
     code = "import sys, deployments.cli; sys.exit(bool({'prefect', 'keras', 'pandas', 'numpy'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
@@ -58,7 +59,7 @@ def test_a_users_mistake_is_one_sentence_and_status_2(
     assert done.stderr.splitlines()[-1].startswith("linear-neuron: ")
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
-    assert store.versions() == []
+    assert list_versions(store) == []
 
 
 def test_a_store_that_can_not_be_written_is_one_sentence_and_status_2(run_cli: Run, tmp_path: Path) -> None:
@@ -88,8 +89,8 @@ def test_an_unchanged_retrain_points_to_the_version_without_importing_tensorflow
         text=True,
         check=True,
     )
-    (version,) = store.versions()
-    assert again.stdout.splitlines()[-2:] == [str(store.model(version)), "False"]
+    (version,) = list_versions(store)
+    assert again.stdout.splitlines()[-2:] == [str(version_folder(store, version)), "False"]
     assert f"Nothing has changed since {version}" in again.stderr
 
 
@@ -108,13 +109,13 @@ def test_versions_are_listed_promoted_rolled_back_verified_and_cleaned(run_cli: 
     assert run_cli("clean", *strict, "--dry-run").stdout == "would remove model b\n"
     assert run_cli("clean", *strict).stdout == "removed model b\n"
     assert run_cli("verify").stdout == "Every file is as its manifest says.\n"
-    (store.model("a") / "model.json").unlink()
+    (version_folder(store, "a") / "model.json").unlink()
     damaged = run_cli("verify")
-    assert (damaged.returncode, damaged.stdout) == (1, f"{store.model('a') / 'model.json'} is missing.\n")
+    assert (damaged.returncode, damaged.stdout) == (1, f"{version_folder(store, 'a') / 'model.json'} is missing.\n")
 
 
 def test_reproduce_exits_with_0_when_the_weights_agree(run_cli: Run, store: Store, trained_store: Store) -> None:
-    (version,) = trained_store.versions()
+    (version,) = list_versions(trained_store)
     done = run_cli("reproduce", version, "--store", str(trained_store.root))
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{version} came out again to the bit: MEDV = 3.3428 * RM + 1.2761.\n"
@@ -139,10 +140,10 @@ def test_retrain_brings_its_own_server_where_none_is_configured_and_profiles_its
     arguments = ("retrain", "--training.epochs", "2", "--dataset.source", "package", "--profile")
     done = without_server(tmp_path, *arguments)
     assert done.returncode == 0, done.stderr
-    assert len(store.versions()) == 1
-    told = done.stdout.partition("Where the time went")[2]
+    assert len(list_versions(store)) == 1
+    message = done.stdout.partition("Where the time went")[2]
     for phase in ("Start-up", "Train the neuron", "Draw the plots", "in all"):
-        assert phase in told
+        assert phase in message
     assert "Traceback" not in done.stderr
 
 

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks.model import Neuron
+from tasks.model import ModelVersion
 from tasks.registry.champion import promote
 from tasks.storage.store import Store
 
 
 @pytest.fixture
-def served(server: str, store: Store, neuron: Neuron) -> Store:
+def served(server: str, store: Store, neuron: ModelVersion) -> Store:
     """A store whose one model is the champion."""
     promote(store, neuron.version, "by hand")
     return store

@@ -15,7 +15,8 @@ from tasks.parameters import Batch, Dataset, Retention, Training
 from tasks.registry.catalogue import list_models
 from tasks.registry.champion import promote, read_champion
 from tasks.registry.retention import clean_store
-from tasks.registry.verify import find_differences
+from tasks.registry.verify import verify
+from tasks.registry.versions import list_versions
 from tasks.scoring.batch import read_manifest
 from tasks.storage.store import Store
 from tests.conftest import Run
@@ -29,25 +30,25 @@ def test_retrain_promote_roll_back_reproduce_verify_and_clean(
 ) -> None:
     monkeypatch.setenv("LINEAR_NEURON_STORE", f"{s3}/prefix")
     store = Store()
-    place = retrain(PACKAGE, Training())
-    assert place.startswith("s3://bucket/prefix/models/")
+    location = retrain(PACKAGE, Training())
+    assert location.startswith("s3://bucket/prefix/models/")
     retrain(PACKAGE, Training(epochs=300))
     assert [row["status"] for row in list_models(store)] == ["previous", "champion"]
-    assert retrain(PACKAGE, Training()) == place, "nothing has changed"
+    assert retrain(PACKAGE, Training()) == location, "nothing has changed"
     rollback()
     champion = read_champion(store)
     assert champion is not None
-    assert place.endswith(champion.version)
+    assert location.endswith(champion.version)
     assert reproduce(champion.version)[0]
-    assert find_differences(store) == []
-    promote(store, store.versions()[1], "")
-    promote(store, store.versions()[0], "")
+    assert verify(store) == []
+    promote(store, list_versions(store)[1], "")
+    promote(store, list_versions(store)[0], "")
     retrain(PACKAGE, Training(epochs=1))
-    oldest = store.versions()
+    oldest = list_versions(store)
     assert clean_store(store, Retention(newest=1, days=0)) == []
     promote(store, oldest[2], "")
     assert clean_store(store, Retention(newest=1, days=0)) == [f"model {oldest[1]}"]
-    assert store.versions() == [oldest[0], oldest[2]]
+    assert list_versions(store) == [oldest[0], oldest[2]]
 
 
 def test_an_unreachable_bucket_and_wrong_keys_are_one_sentence_and_status_2(run_cli: Run, s3: str) -> None:
@@ -70,21 +71,21 @@ def test_a_bucket_is_predicted_into_a_bucket(served: Store, s3: str, tmp_path: P
     pl.DataFrame({"RM": [6.0]}).write_parquet(tmp_path / "c.parquet")
     (UPath(s3) / "in" / "c.parquet").write_bytes((tmp_path / "c.parquet").read_bytes())
     batch = Batch(inputs=[f"{s3}/in/**/*"], output=f"{s3}/out")
-    place = predict(batch)
-    assert place.startswith(f"{s3}/out/20260101T000000Z-aaaaaa-")
+    location = predict(batch)
+    assert location.startswith(f"{s3}/out/20260101T000000Z-aaaaaa-")
     names = ["a.predictions.csv", "a.rejects.csv", "c.predictions.parquet", "sub/b.predictions.csv"]
-    assert sorted(contents(place)) == names
-    assert b"007,5,11.0" in contents(place)["a.predictions.csv"]
-    manifest = read_manifest(place)
-    check(manifest, place)
+    assert sorted(contents(location)) == names
+    assert b"007,5,11.0" in contents(location)["a.predictions.csv"]
+    manifest = read_manifest(location)
+    check(manifest, location)
     assert manifest.inputs[0].source.path == f"{s3}/in/a.csv"
-    times = {name: (UPath(place) / name).stat().st_mtime for name in names}
-    assert predict(batch) == place
-    assert times == {name: (UPath(place) / name).stat().st_mtime for name in names}
+    times = {name: (UPath(location) / name).stat().st_mtime for name in names}
+    assert predict(batch) == location
+    assert times == {name: (UPath(location) / name).stat().st_mtime for name in names}
     (UPath(s3) / "in" / "a.csv").write_bytes(b"id,RM\n007,7\n008,6\n")
-    assert predict(batch) == place
-    check(read_manifest(place), place)
-    assert sorted(contents(place)) == [name for name in names if name != "a.rejects.csv"]
+    assert predict(batch) == location
+    check(read_manifest(location), location)
+    assert sorted(contents(location)) == [name for name in names if name != "a.rejects.csv"]
 
 
 def test_an_unreachable_bucket_is_one_sentence(served: Store, s3: str) -> None:

@@ -14,10 +14,11 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.predict import predict
 from tasks.errors import UserError
-from tasks.model import Neuron
+from tasks.model import ModelVersion
 from tasks.parameters import Batch
 from tasks.registry.champion import promote
-from tasks.registry.verify import find_differences
+from tasks.registry.verify import verify
+from tasks.registry.versions import list_versions, version_folder
 from tasks.scoring.batch import read_manifest
 from tasks.storage.store import Store, digest
 from tests.conftest import Run, make_version
@@ -25,16 +26,16 @@ from tests.flows.parts import check, contents, wait_until
 
 
 def test_a_batch_leaves_predictions_rejects_and_a_manifest_and_its_report_in_the_ui(served: Store, inbox: Path) -> None:
-    place = predict(Batch(inputs=[str(inbox)]))
-    assert place.startswith(f"{served.root}/predictions/20260101T000000Z-aaaaaa-")
+    location = predict(Batch(inputs=[str(inbox)]))
+    assert location.startswith(f"{served.root}/predictions/20260101T000000Z-aaaaaa-")
     added = "prediction,prediction_low,prediction_high,extrapolated"
-    assert contents(place) == {
+    assert contents(location) == {
         "a.predictions.csv": f"id,RM,{added}\n007,5,11.0,10.5,11.5,false\n".encode(),
         "a.rejects.csv": b'line,column,value,reason,raw\n3,RM,x,not a number,"008,x"\n',
         "b.predictions.csv": f"id,RM,{added}\n1,6,13.0,12.5,13.5,false\n".encode(),
     }
-    manifest = read_manifest(place)
-    check(manifest, place)
+    manifest = read_manifest(location)
+    check(manifest, location)
     assert manifest.version == "20260101T000000Z-aaaaaa"
     assert [(item.source.name, item.rows, item.predicted, item.rejects) for item in manifest.inputs] == [
         ("a", 2, 1, {"not a number": 1}),
@@ -45,38 +46,38 @@ def test_a_batch_leaves_predictions_rejects_and_a_manifest_and_its_report_in_the
     with get_client(sync_client=True) as client:
         filters = ArtifactFilter(key=ArtifactFilterKey(any_=["predict-report"]))
         reports = [str(artifact.data) for artifact in client.read_artifacts(artifact_filter=filters)]
-    (text,) = [report for report in reports if place in report]
+    (text,) = [report for report in reports if location in report]
     assert text.startswith("# 2 files, 3 rows, 2 predicted")
     assert "| not a number | 1 |" in text
     assert "![Predictions beside the training targets](data:image/png;base64," in text
     assert "±0.50 (90%, split-conformal); on the model's test rows its 90% interval held 90% of the time" in text
-    assert f"`{place}/a.predictions.csv`" in text
+    assert f"`{location}/a.predictions.csv`" in text
     assert len(text) < 60_000
 
 
 def test_verify_knows_the_files_of_a_batch(served: Store, inbox: Path) -> None:
-    place = Path(predict(Batch(inputs=[str(inbox)])))
-    assert find_differences(served) == []
-    (place / "a.predictions.csv").write_bytes(b"other")
-    (place / "b.predictions.csv").unlink()
-    assert find_differences(served) == [
-        f"{place}/a.predictions.csv has other bytes than its manifest says.",
-        f"{place}/b.predictions.csv is missing.",
+    location = Path(predict(Batch(inputs=[str(inbox)])))
+    assert verify(served) == []
+    (location / "a.predictions.csv").write_bytes(b"other")
+    (location / "b.predictions.csv").unlink()
+    assert verify(served) == [
+        f"{location}/a.predictions.csv has other bytes than its manifest says.",
+        f"{location}/b.predictions.csv is missing.",
     ]
 
 
 def test_what_is_done_is_not_done_again_and_what_changed_is(served: Store, inbox: Path) -> None:
-    place = predict(Batch(inputs=[str(inbox)]))
-    before = {name: (Path(place) / name).stat().st_ino for name in contents(place)}
+    location = predict(Batch(inputs=[str(inbox)]))
+    before = {name: (Path(location) / name).stat().st_ino for name in contents(location)}
     (inbox / "a.csv").write_text("id,RM\n007,7\n008,6\n")  # Of the same size as before, and with no rejects now.
     (inbox / "c.csv").write_text("id,RM\n3,7\n")
-    assert predict(Batch(inputs=[str(inbox)])) == place
-    after = {name: (Path(place) / name).stat().st_ino for name in contents(place)}
+    assert predict(Batch(inputs=[str(inbox)])) == location
+    after = {name: (Path(location) / name).stat().st_ino for name in contents(location)}
     assert sorted(after) == ["a.predictions.csv", "b.predictions.csv", "c.predictions.csv"]
     assert after["b.predictions.csv"] == before["b.predictions.csv"]
     assert after["a.predictions.csv"] != before["a.predictions.csv"]
-    assert b"007,7,15.0" in contents(place)["a.predictions.csv"]
-    check(read_manifest(place), place)
+    assert b"007,7,15.0" in contents(location)["a.predictions.csv"]
+    check(read_manifest(location), location)
 
 
 def test_a_run_that_dies_while_it_makes_a_file_again_leaves_no_manifest_that_says_otherwise(
@@ -86,37 +87,39 @@ def test_a_run_that_dies_while_it_makes_a_file_again_leaves_no_manifest_that_say
         raise KeyboardInterrupt
 
     batch = Batch(inputs=[str(inbox)])
-    place = predict(batch)
+    location = predict(batch)
     (inbox / "c.csv").write_text("id,RM\n2,7\n")
     with monkeypatch.context() as patch:
         patch.setattr("flows.predict.publish_batch", die)
         with pytest.raises(KeyboardInterrupt):
             predict(batch)
-        assert (Path(place) / "manifest.json").exists(), "what it names was not touched"
+        assert (Path(location) / "manifest.json").exists(), "what it names was not touched"
         (inbox / "a.csv").write_text("id,RM\n007,7\n")
         with pytest.raises(KeyboardInterrupt):
             predict(batch)
-    assert not (Path(place) / "manifest.json").exists()
-    assert find_differences(served) == []
-    before = {name: (Path(place) / name).stat().st_ino for name in contents(place) if name.endswith(".predictions.csv")}
-    assert predict(batch) == place
-    check(read_manifest(place), place)
-    assert before == {name: (Path(place) / name).stat().st_ino for name in before}, "nothing was made twice"
-    assert read_manifest(place).total.predicted == 3
-    assert not (Path(place) / "a.rejects.csv").exists()
+    assert not (Path(location) / "manifest.json").exists()
+    assert verify(served) == []
+    before = {
+        name: (Path(location) / name).stat().st_ino for name in contents(location) if name.endswith(".predictions.csv")
+    }
+    assert predict(batch) == location
+    check(read_manifest(location), location)
+    assert before == {name: (Path(location) / name).stat().st_ino for name in before}, "nothing was made twice"
+    assert read_manifest(location).total.predicted == 3
+    assert not (Path(location) / "a.rejects.csv").exists()
 
 
 def test_what_left_the_inbox_stays_predicted_and_what_was_deleted_is_made_again(served: Store, inbox: Path) -> None:
-    place = predict(Batch(inputs=[str(inbox)]))
+    location = predict(Batch(inputs=[str(inbox)]))
     (inbox / "a.csv").unlink()
-    (Path(place) / "b.predictions.csv").unlink()
+    (Path(location) / "b.predictions.csv").unlink()
     predict(Batch(inputs=[str(inbox)]))
-    assert sorted(contents(place)) == ["a.predictions.csv", "a.rejects.csv", "b.predictions.csv"]
-    check(read_manifest(place), place)
+    assert sorted(contents(location)) == ["a.predictions.csv", "a.rejects.csv", "b.predictions.csv"]
+    check(read_manifest(location), location)
 
 
 def test_a_new_champion_and_other_settings_write_to_places_of_their_own(
-    served: Store, inbox: Path, neuron: Neuron
+    served: Store, inbox: Path, neuron: ModelVersion
 ) -> None:
     first = predict(Batch(inputs=[str(inbox)]))
     other = predict(Batch(inputs=[str(inbox)], interval=50))
@@ -136,15 +139,15 @@ def test_a_file_that_fails_fails_alone_and_the_run_tells_it(served: Store, inbox
     (inbox / "torn.csv.gz").write_bytes(b"\x1f\x8b\x08\x00")
     done = run_cli("predict", f"{inbox}/*")
     assert done.returncode == 2
-    (place,) = (served.root / "predictions").iterdir()
+    (location,) = (served.root / "predictions").iterdir()
     last = done.stderr.splitlines()[-1]
     assert last.startswith("linear-neuron: 4 of 6 files can't be predicted: ")
     assert f"{inbox}/empty.csv: the file is empty; the first line must name the columns; " in last
     assert f"{inbox}/folder.csv: this is a folder and not a file; " in last
     assert f"{inbox}/wrong.parquet: this is not a Parquet file, whatever its name says. " in last
-    assert last.endswith(f"See {place}.")
-    manifest = read_manifest(str(place))
-    check(manifest, str(place))
+    assert last.endswith(f"See {location}.")
+    manifest = read_manifest(str(location))
+    check(manifest, str(location))
     assert sorted(manifest.files) == ["a.predictions.csv", "a.rejects.csv", "b.predictions.csv"]
     assert [item.source.name for item in manifest.failed] == ["empty", "folder", "torn", "wrong"]
     for name in ("empty.csv", "wrong.parquet", "torn.csv.gz"):
@@ -152,7 +155,7 @@ def test_a_file_that_fails_fails_alone_and_the_run_tells_it(served: Store, inbox
     (inbox / "folder.csv").rmdir()
     (inbox / "empty.csv").write_text("RM\n5\n")
     assert run_cli("predict", f"{inbox}/*").returncode == 0
-    assert not read_manifest(str(place)).failed
+    assert not read_manifest(str(location)).failed
 
 
 def test_the_command_prints_a_summary_and_the_folder_as_the_last_line(served: Store, inbox: Path, run_cli: Run) -> None:
@@ -160,11 +163,11 @@ def test_the_command_prints_a_summary_and_the_folder_as_the_last_line(served: St
     arguments = ("--output", str(output), "--format", "parquet", "--columns", "RM=id", "--max-rejects", "1")
     done = run_cli("predict", str(inbox / "a.csv"), str(inbox / "b.csv"), *arguments)
     assert done.returncode == 0, done.stderr
-    (place,) = output.iterdir()
-    assert done.stdout.splitlines()[-1] == str(place)
+    (location,) = output.iterdir()
+    assert done.stdout.splitlines()[-1] == str(location)
     assert "Predicted     3 rows, 1 of them outside the range trained on" in done.stdout
-    assert pl.read_parquet(place / "a.predictions.parquet")["prediction"].to_list() == [15.0, 17.0]
-    assert sorted(path.name for path in place.iterdir()) == [
+    assert pl.read_parquet(location / "a.predictions.parquet")["prediction"].to_list() == [15.0, 17.0]
+    assert sorted(path.name for path in location.iterdir()) == [
         "a.predictions.parquet",
         "b.predictions.parquet",
         "manifest.json",
@@ -203,9 +206,9 @@ def test_without_a_place_to_write_nothing_is_predicted(served: Store, inbox: Pat
 
 def test_an_empty_inbox_is_a_batch_of_nothing(served: Store, tmp_path: Path) -> None:
     (tmp_path / "inbox").mkdir()
-    place = predict(Batch(inputs=[str(tmp_path / "inbox")]))
-    assert contents(place) == {}
-    assert read_manifest(place).total.rows == 0
+    location = predict(Batch(inputs=[str(tmp_path / "inbox")]))
+    assert contents(location) == {}
+    assert read_manifest(location).total.rows == 0
 
 
 def test_predicting_never_imports_tensorflow() -> None:
@@ -229,20 +232,20 @@ def test_a_killed_batch_of_a_thousand_files_is_finished_by_the_next_run(
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()
-    (place,) = predictions.iterdir()
-    assert not (place / "manifest.json").exists()
-    done = {name: Path(place.path, name).stat().st_ino for name in contents(str(place)) if name.endswith(".csv")}
+    (location,) = predictions.iterdir()
+    assert not (location / "manifest.json").exists()
+    done = {name: Path(location.path, name).stat().st_ino for name in contents(str(location)) if name.endswith(".csv")}
     assert 200 <= len(done) < 1000
     again = run_cli("predict", str(inbox))
     assert again.returncode == 0, again.stderr
-    manifest = read_manifest(str(place))
-    check(manifest, str(place))
+    manifest = read_manifest(str(location))
+    check(manifest, str(location))
     assert len(manifest.inputs) == manifest.total.predicted == 1000
-    kept = [name for name, inode in done.items() if Path(place.path, name).stat().st_ino == inode]
+    kept = [name for name, inode in done.items() if Path(location.path, name).stat().st_ino == inode]
     assert len(kept) >= 200
     for number in (0, 500, 999):
         line = f"{number},{number % 7},{number % 7 * 2 + 1:.1f},"
-        assert line.encode() in contents(str(place))[f"{number:03}.predictions.csv"]
+        assert line.encode() in contents(str(location))[f"{number:03}.predictions.csv"]
 
 
 def test_the_numbers_are_those_of_keras(server: str, trained_store: Store, tmp_path: Path) -> None:
@@ -254,13 +257,13 @@ def test_the_numbers_are_those_of_keras(server: str, trained_store: Store, tmp_p
     edges = [0.0, -0.0, limit.smallest_subnormal, limit.tiny, limit.eps, limit.max / 20, limit.min / 20, 2**24 + 1]
     bits = rng.integers(0, 0x7D000000, 200_000, np.int32).view(np.float32)
     x = np.concatenate([edges, rng.normal(6, 2, 600_000), bits, -bits]).astype(np.float32)
-    (version,) = trained_store.versions()
+    (version,) = list_versions(trained_store)
     pl.DataFrame({"RM": x}).write_parquet(tmp_path / "x.parquet")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LINEAR_NEURON_STORE", str(trained_store.root))
-        place = predict(Batch(inputs=[str(tmp_path / "x.parquet")], output=str(tmp_path)))
-    ours = pl.read_parquet(f"{place}/x.predictions.parquet")["prediction"].to_numpy()
-    model = keras.saving.load_model(trained_store.model(version) / "model.keras", safe_mode=True)
-    theirs = model.predict(x[:, None], batch_size=1 << 16, verbose=0)[:, 0]
-    assert len(ours) == len(theirs) > 1_000_000
-    assert np.all(np.abs(ours - theirs) <= 2 * limit.eps * np.abs(theirs) + limit.tiny)
+        location = predict(Batch(inputs=[str(tmp_path / "x.parquet")], output=str(tmp_path)))
+    ours = pl.read_parquet(f"{location}/x.predictions.parquet")["prediction"].to_numpy()
+    model = keras.saving.load_model(version_folder(trained_store, version) / "model.keras", safe_mode=True)
+    champion_errors = model.predict(x[:, None], batch_size=1 << 16, verbose=0)[:, 0]
+    assert len(ours) == len(champion_errors) > 1_000_000
+    assert np.all(np.abs(ours - champion_errors) <= 2 * limit.eps * np.abs(champion_errors) + limit.tiny)

@@ -16,6 +16,7 @@ from tasks.errors import UserError
 from tasks.parameters import Dataset, Promotion, Retention, Training
 from tasks.registry.catalogue import list_models
 from tasks.registry.champion import describe_standing, read_champion, read_log
+from tasks.registry.versions import list_versions, publish_version, version_folder
 from tasks.storage.store import Store
 
 PACKAGE = Dataset(source="package")
@@ -29,7 +30,7 @@ def test_worse_is_refused_better_is_promoted_and_rollback_goes_back(store: Store
     first, worse, better = versions_after(store, Training(), Training(epochs=1), Training(epochs=300))
     assert [row["status"] for row in list_models(store)] == ["previous", "refused", "champion"]
     assert "no better than the mean predictor" in describe_standing(store, worse)
-    assert "Not promoted:" in (store.model(worse) / "report.html").read_text()
+    assert "Not promoted:" in (version_folder(store, worse) / "report.html").read_text()
     assert "the challenger was the better one in" in describe_standing(store, better)
     assert f"{first} is the champion" in rollback("too bold")
     assert promote(worse, "to see").startswith(f"{worse} is the champion")
@@ -59,32 +60,32 @@ def test_unchanged_ends_at_once_and_force_trains_again(store: Store, server: str
     state: State[str] = retrain(PACKAGE, quick, return_state=True)
     assert (state.name, state.type.value) == ("Unchanged", "COMPLETED")
     assert version in (state.message or "")
-    assert state.result() == str(store.model(version))
-    assert store.versions() == [version]
+    assert state.result() == str(version_folder(store, version))
+    assert list_versions(store) == [version]
     retrain(PACKAGE, quick, force=True)
-    assert len(store.versions()) == 2
+    assert len(list_versions(store)) == 2
 
 
 def test_every_version_comes_out_again_to_the_bit(trained_store: Store, store: Store, server: str) -> None:
     made = versions_after(store, Training(epochs=3, seed=5), Training(epochs=2, shuffle=False, validation_split=0))
     for version in made:
-        agrees, told = reproduce(version)
-        assert agrees, told
-        assert f"{version} came out again to the bit: MEDV = " in told
+        agrees, message = reproduce(version)
+        assert agrees, message
+        assert f"{version} came out again to the bit: MEDV = " in message
 
 
 def test_what_differs_is_named_when_a_version_does_not_come_out_again(store: Store, server: str) -> None:
     (version,) = versions_after(store, Training(epochs=2))
-    path = store.model(version) / "model.json"
+    path = version_folder(store, version) / "model.json"
     changed = json.loads(path.read_text())
     changed["weights"] = [9.0]
     changed["lineage"]["packages"]["keras"] = "2.0.0"
     path.write_text(json.dumps(changed))
-    (store.model(version) / "manifest.json").unlink()
-    store.publish(version, Path(store.model(version).path))
-    agrees, told = reproduce(version)
+    (version_folder(store, version) / "manifest.json").unlink()
+    publish_version(store, version, Path(version_folder(store, version).path))
+    agrees, message = reproduce(version)
     assert not agrees
-    assert "keras was 2.0.0, is 3." in told
+    assert "keras was 2.0.0, is 3." in message
     store.remove(store.root / "datasets")
     with pytest.raises(UserError, match=r"the dataset of .* is missing or damaged"):
         reproduce(version)
@@ -94,5 +95,5 @@ def test_retention_runs_at_the_end_of_a_retrain(store: Store, server: str) -> No
     keep_one, manual = Retention(newest=1, days=0), Promotion(mode="manual")
     for seed in (1, 2):
         retrain(PACKAGE, Training(epochs=1, seed=seed), promotion=manual, retention=keep_one)
-    assert len(store.versions()) == 1
+    assert len(list_versions(store)) == 1
     assert read_champion(store) is None

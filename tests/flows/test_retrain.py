@@ -12,6 +12,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from flows.retrain import retrain
 from tasks.errors import UserError
 from tasks.parameters import Dataset, Table, Training
+from tasks.registry.versions import list_versions, read_version, version_folder
 from tasks.reporting.plots import PLOTS
 from tasks.storage.store import Store, digest
 
@@ -19,8 +20,8 @@ PACKAGE = Dataset(source="package")
 
 
 def test_default_retrain_gives_the_tutorials_figures(trained_store: Store) -> None:
-    (version,) = trained_store.versions()
-    folder = Path(trained_store.model(version).path)
+    (version,) = list_versions(trained_store)
+    folder = Path(version_folder(trained_store, version).path)
     history = pd.read_csv(folder / "history.csv")
     assert list(history) == ["epoch", "loss", "val_loss"]
     assert history["loss"].iloc[100] == pytest.approx(54.4371, rel=0.015)
@@ -38,8 +39,8 @@ def test_default_retrain_gives_the_tutorials_figures(trained_store: Store) -> No
 
 
 def test_version_folder_is_complete_and_every_file_is_in_the_manifest(trained_store: Store) -> None:
-    (version,) = trained_store.versions()
-    folder = trained_store.model(version)
+    (version,) = list_versions(trained_store)
+    folder = version_folder(trained_store, version)
     files = json.loads((folder / "manifest.json").read_text())["files"]
     plots = {f"plots/{name}.png" for name in PLOTS}
     assert set(files) == plots | {
@@ -59,10 +60,10 @@ def test_version_folder_is_complete_and_every_file_is_in_the_manifest(trained_st
 
 
 def test_model_json_predicts_what_the_prediction_file_says(trained_store: Store) -> None:
-    (version,) = trained_store.versions()
-    neuron = trained_store.neuron(version)
-    rows = pd.read_csv(str(trained_store.model(version) / "predictions_test.csv"))
-    predicted = neuron.line.predict(rows[["RM"]].to_numpy())
+    (version,) = list_versions(trained_store)
+    neuron = read_version(trained_store, version)
+    rows = pd.read_csv(str(version_folder(trained_store, version) / "predictions_test.csv"))
+    predicted = neuron.linear_model.predict(rows[["RM"]].to_numpy())
     assert predicted.tolist() == rows["predicted"].astype("float32").tolist()
     assert neuron.ranges["RM"] == (3.561, 8.704)
     assert neuron.lineage["packages"]["keras"]
@@ -70,9 +71,9 @@ def test_model_json_predicts_what_the_prediction_file_says(trained_store: Store)
 
 
 def test_report_and_artifacts_show_the_plots_and_the_outcome(trained_store: Store, server: str) -> None:
-    (version,) = trained_store.versions()
-    page = (trained_store.model(version) / "report.html").read_text()
-    run_id = UUID(trained_store.neuron(version).lineage["flow_run_id"])
+    (version,) = list_versions(trained_store)
+    page = (version_folder(trained_store, version) / "report.html").read_text()
+    run_id = UUID(read_version(trained_store, version).lineage["flow_run_id"])
     assert page.count("data:image/png;base64,") == 5
     assert "57.83" in page.partition("<h2>")[0], "the outcome comes first"
     with get_client(sync_client=True) as client:
@@ -92,14 +93,16 @@ def test_same_parameters_give_the_same_files_and_another_seed_others(store: Stor
     versions = [retrain(PACKAGE, training).rpartition("/")[2] for training in (same, same, other_seed)]
     first, again, other = (
         [
-            (store.model(version) / name).read_bytes()
+            (version_folder(store, version) / name).read_bytes()
             for name in ("history.csv", "predictions_test.csv", "predictions_table.csv")
         ]
         for version in versions
     )
     assert first == again
-    assert all(mine != theirs for mine, theirs in zip(first, other, strict=True))
-    assert store.neuron(versions[0]).line == store.neuron(versions[1]).line
+    assert all(
+        challenger_errors != champion_errors for challenger_errors, champion_errors in zip(first, other, strict=True)
+    )
+    assert read_version(store, versions[0]).linear_model == read_version(store, versions[1]).linear_model
 
 
 def test_several_features_another_target_and_table(store: Store, server: str) -> None:
@@ -108,11 +111,11 @@ def test_several_features_another_target_and_table(store: Store, server: str) ->
         Training(epochs=1, validation_split=0),
         Table(values=[10]),
     )
-    (version,) = store.versions()
-    neuron = store.neuron(version)
+    (version,) = list_versions(store)
+    neuron = read_version(store, version)
     assert (neuron.features, neuron.target, len(neuron.weights)) == (["LSTAT", "AGE"], "RM", 2)
     assert neuron.intervals["90"] is None, "there were no validation rows"
-    assert "too few validation rows" in (store.model(version) / "report.html").read_text()
+    assert "too few validation rows" in (version_folder(store, version) / "report.html").read_text()
 
 
 def test_a_failed_training_publishes_nothing(store: Store, server: str) -> None:
@@ -120,4 +123,4 @@ def test_a_failed_training_publishes_nothing(store: Store, server: str) -> None:
         retrain(Dataset(source="package", features=["ROOMS"]))
     with pytest.raises(UserError, match="Training passed its limit"):
         retrain(PACKAGE, Training(epochs=100_000, time_limit=1))
-    assert store.versions() == []
+    assert list_versions(store) == []

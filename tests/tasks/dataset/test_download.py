@@ -9,7 +9,7 @@ from importlib import resources
 import pytest
 
 from tasks.dataset import boston
-from tasks.dataset.download import fetch_dataset
+from tasks.dataset.download import dataset_file, fetch_dataset
 from tasks.errors import UserError
 from tasks.parameters import Dataset
 from tasks.storage.store import Store, digest
@@ -89,7 +89,7 @@ def test_a_source_that_recovers_is_tried_again(store: Store, serve: Serve, troub
     origin, url = serve(trouble, "good")
     assert fetch_dataset(store, Dataset(source="network"), url, timeout=0.5).source == "network"
     assert origin.asked == 2
-    assert store.dataset(boston.SHA256, ".npz").read_bytes() == GOOD
+    assert dataset_file(store, boston.SHA256, ".npz").read_bytes() == GOOD
 
 
 def test_a_source_with_the_wrong_digest_is_refused_and_the_next_one_tried(store: Store, serve: Serve) -> None:
@@ -100,7 +100,7 @@ def test_a_source_with_the_wrong_digest_is_refused_and_the_next_one_tried(store:
 
 
 def test_a_cached_file_whose_bytes_changed_is_fetched_anew_and_that_is_said(store: Store, serve: Serve) -> None:
-    store.write(store.dataset(boston.SHA256, ".npz"), b"rot")
+    store.write(dataset_file(store, boston.SHA256, ".npz"), b"rot")
     found = fetch_dataset(store, Dataset(), serve("good")[1])
     assert found.source == "network"
     assert found.remarks[0].startswith("cache: its sha256 is ")

@@ -2,10 +2,12 @@
 
 import pytest
 
+from tasks.dataset.download import dataset_file
 from tasks.errors import UserError
 from tasks.registry.catalogue import list_models, render_models
-from tasks.registry.champion import POINTER, note, promote
-from tasks.registry.verify import find_differences
+from tasks.registry.champion import POINTER, log_decision, promote
+from tasks.registry.verify import verify
+from tasks.registry.versions import read_version, version_folder
 from tasks.storage.store import Store
 from tests.conftest import make_version
 
@@ -16,7 +18,7 @@ def full(store: Store) -> Store:
         make_version(store, version)
     promote(store, "a", "")
     promote(store, "b", "")
-    note(store, "refused", "c", "worse")
+    log_decision(store, "refused", "c", "worse")
     return store
 
 
@@ -39,16 +41,16 @@ def test_an_empty_store_says_how_to_begin(store: Store) -> None:
 
 
 def test_every_file_that_differs_is_named(full: Store) -> None:
-    assert find_differences(full) == []
-    (full.model("a") / "model.json").write_bytes(b"{}")
-    (full.model("b") / "model.json").unlink()
-    (full.model("c") / "manifest.json").write_bytes(b"{")
-    full.write(full.dataset("0" * 64, ".npz"), b"rot")
+    assert verify(full) == []
+    (version_folder(full, "a") / "model.json").write_bytes(b"{}")
+    (version_folder(full, "b") / "model.json").unlink()
+    (version_folder(full, "c") / "manifest.json").write_bytes(b"{")
+    full.write(dataset_file(full, "0" * 64, ".npz"), b"rot")
     full.write(
         full.root / POINTER, b'{"version": "x", "since": "2026-01-01T00:00:00Z", "previous": null, "reason": ""}'
     )
-    told = find_differences(full)
-    assert [line.partition(str(full.root))[2].partition(" ")[0] for line in told] == [
+    message = verify(full)
+    assert [line.partition(str(full.root))[2].partition(" ")[0] for line in message] == [
         "/models/a/model.json",
         "/models/b/model.json",
         "/models/c/manifest.json",
@@ -56,13 +58,15 @@ def test_every_file_that_differs_is_named(full: Store) -> None:
         "/champion.json",
     ]
     full.write(full.root / POINTER, b"")
-    assert "champion.json is damaged" in find_differences(full)[-1]
+    assert "champion.json is damaged" in verify(full)[-1]
 
 
 def test_a_model_whose_numbers_were_changed_is_not_used(full: Store) -> None:
-    (full.model("a") / "model.json").write_bytes((full.model("a") / "model.json").read_bytes() + b" ")
+    (version_folder(full, "a") / "model.json").write_bytes(
+        (version_folder(full, "a") / "model.json").read_bytes() + b" "
+    )
     with pytest.raises(UserError, match=r"model\.json is not what its manifest says; see: linear-neuron verify"):
-        full.neuron("a")
-    (full.model("c") / "manifest.json").write_bytes(b"[]")
+        read_version(full, "a")
+    (version_folder(full, "c") / "manifest.json").write_bytes(b"[]")
     with pytest.raises(UserError, match="is damaged, so version c can't be trusted"):
-        full.neuron("c")
+        read_version(full, "c")

@@ -10,13 +10,14 @@ from tasks.errors import UserError
 from tasks.registry.champion import (
     LOG,
     POINTER,
-    Verdict,
+    PromotionDecision,
     describe_standing,
     promote,
     read_champion,
     read_log,
     roll_back,
 )
+from tasks.registry.versions import version_folder
 from tasks.storage.store import Store
 from tests.conftest import make_version
 
@@ -57,7 +58,7 @@ def test_rollback_with_nothing_before_is_refused(two: Store) -> None:
 
 
 def test_an_unknown_or_incomplete_version_can_not_be_promoted(two: Store) -> None:
-    (two.model("b") / "manifest.json").unlink()
+    (version_folder(two, "b") / "manifest.json").unlink()
     for version in ("b", "nope", ""):
         with pytest.raises(UserError, match=f"no complete version '{version}'; the newest are: a"):
             promote(two, version, "")
@@ -68,7 +69,7 @@ def test_an_unknown_or_incomplete_version_can_not_be_promoted(two: Store) -> Non
 def test_a_champion_before_that_is_gone_is_not_rolled_back_to(two: Store) -> None:
     promote(two, "a", "")
     promote(two, "b", "")
-    two.remove(two.model("a"))
+    two.remove(version_folder(two, "a"))
     with pytest.raises(UserError, match="no complete version 'a'"):
         roll_back(two, "")
     champion = read_champion(two)
@@ -78,7 +79,7 @@ def test_a_champion_before_that_is_gone_is_not_rolled_back_to(two: Store) -> Non
 
 def test_a_comparison_with_a_champion_that_has_changed_since_is_off(two: Store) -> None:
     promote(two, "a", "")
-    stale = Verdict(promote=True, reason="", figures={}, champion=None)
+    stale = PromotionDecision(promote=True, reason="", figures={}, champion=None)
     with pytest.raises(UserError, match="b was compared with None, but a is champion by now"):
         promote(two, "b", "", stale)
 
@@ -108,12 +109,13 @@ def test_a_damaged_pointer_names_the_last_known_champion_and_is_restored_by_prom
 READER = """
 import sys
 from tasks.registry.champion import read_champion
+from tasks.registry.versions import read_version
 from tasks.storage.store import Store
 store, seen = Store(sys.argv[1]), set()
 for _ in range(5000):
     champion = read_champion(store)
     seen.add(champion.version)
-assert all(store.neuron(version).version == version for version in seen)
+assert all(read_version(store, version).version == version for version in seen)
 print(" ".join(sorted(seen)))
 """
 

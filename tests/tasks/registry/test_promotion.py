@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from tasks.dataset.rows import Rows, Split
-from tasks.model import Neuron
+from tasks.model import ModelVersion
 from tasks.parameters import Promotion
-from tasks.registry.champion import Verdict
+from tasks.registry.champion import PromotionDecision
 from tasks.registry.promotion import judge
 from tasks.storage.store import Store
 from tests.conftest import make_version
@@ -14,84 +14,86 @@ from tests.conftest import make_version
 
 def a_split(rows: int = 40, spread: float = 1.0) -> Split:
     """Prices that are three times the rooms plus one, and then some noise."""
-    dice = np.random.default_rng(3)
-    rooms = dice.normal(6, 1, rows) if spread else np.full(rows, 6.0)
-    prices = 3 * rooms + 1 + spread * dice.normal(0, 1, rows)
+    rng = np.random.default_rng(3)
+    rooms = rng.normal(6, 1, rows) if spread else np.full(rows, 6.0)
+    prices = 3 * rooms + 1 + spread * rng.normal(0, 1, rows)
     table = Rows(np.column_stack([rooms, prices]), prices, np.arange(rows))
     return Split(("RM", "MEDV"), "MEDV", table, table, table)
 
 
 @pytest.fixture
-def good(store: Store) -> Neuron:
+def good(store: Store) -> ModelVersion:
     return make_version(store, "good")
 
 
-def verdict(challenger: Neuron, champion: Neuron | None, split: Split | None = None, **rules: object) -> Verdict:
+def decision(
+    challenger: ModelVersion, champion: ModelVersion | None, split: Split | None = None, **rules: object
+) -> PromotionDecision:
     return judge(challenger, champion, split or a_split(), Promotion.model_validate(rules))
 
 
-def test_the_first_that_beats_the_mean_predictor_is_promoted(good: Neuron) -> None:
-    found = verdict(good, None)
+def test_the_first_that_beats_the_mean_predictor_is_promoted(good: ModelVersion) -> None:
+    found = decision(good, None)
     assert found.promote
     assert "there was no champion" in found.reason
     assert found.figures["challenger_mse"] < found.figures["mean_mse"]  # type: ignore[operator]
 
 
-def test_a_worse_challenger_is_refused_and_a_better_one_promoted(good: Neuron) -> None:
+def test_a_worse_challenger_is_refused_and_a_better_one_promoted(good: ModelVersion) -> None:
     worse = good.model_copy(update={"weights": [3.2], "version": "worse"})
-    refused = verdict(worse, good)
+    refused = decision(worse, good)
     assert not refused.promote
     assert "0% of 2000 resamples" in refused.reason
-    promoted = verdict(good, worse)
+    promoted = decision(good, worse)
     assert promoted.promote
     assert promoted.champion == "worse"
     assert promoted.figures["certainty"] == 1
 
 
-def test_tolerance_decides_how_much_worse_is_no_worse(good: Neuron) -> None:
+def test_tolerance_decides_how_much_worse_is_no_worse(good: ModelVersion) -> None:
     worse = good.model_copy(update={"bias": 1.3})
-    assert not verdict(worse, good, tolerance=0).promote
-    assert verdict(worse, good, tolerance=1).promote
+    assert not decision(worse, good, tolerance=0).promote
+    assert decision(worse, good, tolerance=1).promote
 
 
-def test_an_equal_challenger_is_no_worse_and_its_certainty_is_even(good: Neuron) -> None:
-    found = verdict(good, good)
+def test_an_equal_challenger_is_no_worse_and_its_certainty_is_even(good: ModelVersion) -> None:
+    found = decision(good, good)
     assert found.promote
     assert found.figures["certainty"] == 0.5
 
 
-def test_one_that_does_not_beat_the_mean_predictor_is_refused(good: Neuron) -> None:
-    found = verdict(good.model_copy(update={"bias": 50.0}), None)
+def test_one_that_does_not_beat_the_mean_predictor_is_refused(good: ModelVersion) -> None:
+    found = decision(good.model_copy(update={"bias": 50.0}), None)
     assert not found.promote
     assert "no better than the mean predictor" in found.reason
 
 
 @pytest.mark.parametrize("mode", ["auto", "always", "manual"])
-def test_numbers_that_are_not_finite_are_refused_in_every_mode(good: Neuron, mode: str) -> None:
-    found = verdict(good.model_copy(update={"weights": [float("nan")]}), None, mode=mode)
+def test_numbers_that_are_not_finite_are_refused_in_every_mode(good: ModelVersion, mode: str) -> None:
+    found = decision(good.model_copy(update={"weights": [float("nan")]}), None, mode=mode)
     assert not found.promote
     assert found.reason == "its numbers are not all finite."
 
 
-def test_degenerate_test_rows_prove_nothing(good: Neuron) -> None:
+def test_degenerate_test_rows_prove_nothing(good: ModelVersion) -> None:
     for split in (a_split(1), a_split(40, spread=0)):
-        found = verdict(good, None, split)
+        found = decision(good, None, split)
         assert not found.promote
         assert "too few or all alike" in found.reason
 
 
-def test_manual_leaves_it_to_people_and_always_asks_nothing(good: Neuron) -> None:
+def test_manual_leaves_it_to_people_and_always_asks_nothing(good: ModelVersion) -> None:
     bad = good.model_copy(update={"bias": 50.0})
-    assert verdict(bad, good, mode="always").promote
-    found = verdict(good, bad, mode="manual")
+    assert decision(bad, good, mode="always").promote
+    found = decision(good, bad, mode="manual")
     assert not found.promote
     assert "linear-neuron promote good" in found.reason
 
 
-def test_a_champion_with_other_features_is_compared_and_one_with_another_target_is_not(good: Neuron) -> None:
+def test_a_champion_with_other_features_is_compared_and_one_with_another_target_is_not(good: ModelVersion) -> None:
     clairvoyant = good.model_copy(update={"features": ["MEDV"], "weights": [1.0], "bias": 0.0})
-    assert not verdict(good, clairvoyant).promote
+    assert not decision(good, clairvoyant).promote
     other = good.model_copy(update={"target": "RM", "version": "other"})
-    found = verdict(good, other)
+    found = decision(good, other)
     assert not found.promote
     assert "the champion predicts RM" in found.reason

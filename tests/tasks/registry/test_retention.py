@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from tasks.dataset.download import dataset_file
 from tasks.parameters import Retention
 from tasks.registry.champion import LOG, promote
 from tasks.registry.retention import clean_store
+from tasks.registry.versions import list_versions, version_folder
 from tasks.storage.store import Store
 from tests.conftest import make_version
 
@@ -26,9 +28,9 @@ def full(store: Store) -> Store:
 
 def test_champion_the_one_before_and_the_newest_stay(full: Store) -> None:
     assert clean_store(full, STRICT, dry_run=True) == ["model a", "model d", "model e"]
-    assert full.versions() == list("abcdef"), "a dry run removes nothing"
+    assert list_versions(full) == list("abcdef"), "a dry run removes nothing"
     assert clean_store(full, STRICT) == ["model a", "model d", "model e"]
-    assert full.versions() == list("bcf")
+    assert list_versions(full) == list("bcf")
     assert clean_store(full, STRICT) == []
 
 
@@ -46,7 +48,7 @@ def test_versions_promoted_of_late_stay(full: Store) -> None:
 def test_unfinished_versions_go_when_they_are_old_and_what_is_not_ours_stays(full: Store) -> None:
     now = datetime.now(UTC)
     for name in (f"{now - timedelta(hours=30):%Y%m%dT%H%M%SZ}-000000", f"{now:%Y%m%dT%H%M%SZ}-111111", "notes"):
-        full.write(full.model(name) / "model.keras", b"half")
+        full.write(version_folder(full, name) / "model.keras", b"half")
     (old,) = [name for name in clean_store(full, Retention()) if name.startswith("unfinished")]
     assert old.endswith("-000000")
     assert "notes" in full.names("models")
@@ -59,7 +61,7 @@ def test_a_version_that_an_unfinished_batch_uses_stays(full: Store) -> None:
 
 
 def test_datasets_that_no_version_was_made_from_go(full: Store) -> None:
-    full.write(full.dataset("0" * 64, ".npz"), b"used")
-    full.write(full.dataset("1" * 64, ".npz"), b"unused")
+    full.write(dataset_file(full, "0" * 64, ".npz"), b"used")
+    full.write(dataset_file(full, "1" * 64, ".npz"), b"unused")
     assert f"dataset {'1' * 64}.npz" in clean_store(full, STRICT)
     assert full.names("datasets") == ["0" * 64 + ".npz"]

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from tasks.dataset.rows import Rows, Split
-from tasks.model import Line
+from tasks.model import LinearModel
 from tasks.parameters import Table
-from tasks.registry.versions import Draft
+from tasks.registry.versions import NewVersion
 from tasks.reporting.csv_files import predict_table, predict_test, table_values, write_predictions
-from tasks.training.results import Trained
+from tasks.training.results import TrainingResult
 
 
 def rows(x: list[list[float]], y: list[float]) -> Rows:
@@ -19,11 +19,11 @@ def rows(x: list[list[float]], y: list[float]) -> Rows:
 
 
 def a_split(*features: str) -> Split:
-    x = [[float(number + place) for place, _ in enumerate(features)] for number in (4, 6, 8)]
+    x = [[float(number + location) for location, _ in enumerate(features)] for number in (4, 6, 8)]
     return Split(features, "MEDV", rows(x, [1, 2, 3]), rows(x, [1, 2, 3]), rows(x, [1, 2, 3]))
 
 
-NEURON = Trained(Line((np.float32(0.1).item(),), np.float32(0.7).item()), (2.0, 1.0), (), "")
+NEURON = TrainingResult(LinearModel((np.float32(0.1).item(),), np.float32(0.7).item()), (2.0, 1.0), (), "")
 
 
 def test_test_rows_carry_number_feature_actual_predicted_and_residual() -> None:
@@ -45,7 +45,7 @@ def test_table_of_another_feature_spans_its_training_rows_and_holds_the_others_a
 
 def test_files_read_back_as_the_same_float32(tmp_path: Path) -> None:
     split = a_split("RM")
-    table = write_predictions.fn(split, NEURON, Table(), Draft("v", "", tmp_path, ""))
+    table = write_predictions.fn(split, NEURON, Table(), NewVersion("v", "", tmp_path, ""))
     back = pd.read_csv(tmp_path / "predictions_table.csv", dtype=np.float32)
     assert np.array_equal(back["predicted"], predict_table(split, NEURON, Table())["predicted"])
     assert table[0] == {"RM": 3.0, "predicted": pytest.approx(1.0)}

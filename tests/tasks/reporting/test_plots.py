@@ -7,17 +7,17 @@ import pytest
 from PIL import Image
 
 from tasks.dataset.rows import Rows, Split
-from tasks.model import Line
+from tasks.model import LinearModel
 from tasks.reporting.plots import PLOTS, draw_plots
-from tasks.training.results import Trained
+from tasks.training.results import TrainingResult
 
 
 def a_split(features: int) -> Split:
-    dice = np.random.default_rng(1)
-    x = dice.normal(6, 1, (400, features))
+    rng = np.random.default_rng(1)
+    x = rng.normal(6, 1, (400, features))
     names = ("RM", "LSTAT")[:features]
     parts = (
-        Rows(x[a:b], 4 * x[a:b, 0] + dice.normal(size=b - a), np.arange(a, b))
+        Rows(x[a:b], 4 * x[a:b, 0] + rng.normal(size=b - a), np.arange(a, b))
         for a, b in [(0, 250), (250, 300), (300, 400)]
     )
     return Split(names, "MEDV", *parts)
@@ -27,8 +27,8 @@ def a_split(features: int) -> Split:
 def test_five_plots_are_drawn_under_60_kilobytes_each(
     tmp_path: Path, features: int, val_loss: tuple[float, ...]
 ) -> None:
-    line = Line((3.0,) * features, 1.0)
-    draw_plots(a_split(features), Trained(line, (3000.0, 1.0), val_loss, ""), line, tmp_path / "plots")
+    line = LinearModel((3.0,) * features, 1.0)
+    draw_plots(a_split(features), TrainingResult(line, (3000.0, 1.0), val_loss, ""), line, tmp_path / "plots")
     for name in PLOTS:
         path = tmp_path / "plots" / f"{name}.png"
         with Image.open(path) as picture:

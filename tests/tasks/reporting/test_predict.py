@@ -9,79 +9,79 @@ from prefect import flow
 from upath import UPath
 
 from tasks.errors import UserError
-from tasks.model import Neuron
+from tasks.model import ModelVersion
 from tasks.parameters import Batch
 from tasks.reporting.predict import write_summary
 from tasks.scoring.batch import join_ranges
-from tasks.scoring.manifest import Counts, Job, Manifest, Part, Receipt, Source
+from tasks.scoring.manifest import BatchRun, Chunk, Counts, FileResult, InputFile, Manifest
 from tasks.scoring.run import score_groups, score_part
 from tasks.storage.store import Store
 
-SOURCE = Source(path="/inbox/a.csv", name="a")
+SOURCE = InputFile(path="/inbox/a.csv", name="a")
 
 
-def part(start: int, **changes: object) -> Receipt:
-    return Receipt(source=SOURCE, start=start, stop=start + 10, sha256="0", predicted=1).model_copy(update=changes)
+def part(start: int, **changes: object) -> FileResult:
+    return FileResult(source=SOURCE, start=start, stop=start + 10, sha256="0", predicted=1).model_copy(update=changes)
 
 
-def test_a_file_fails_with_the_first_of_its_ranges_that_failed(tmp_path: Path, neuron: Neuron) -> None:
-    job = Job(place=str(tmp_path), batch=Batch(), neuron=neuron)
+def test_a_file_fails_with_the_first_of_its_ranges_that_failed(tmp_path: Path, neuron: ModelVersion) -> None:
+    job = BatchRun(location=str(tmp_path), batch=Batch(), neuron=neuron)
     joined = join_ranges([part(20, error="later"), part(0), part(10, error="it was lost")], job)
-    assert joined == Receipt(source=SOURCE, error="it was lost")
+    assert joined == FileResult(source=SOURCE, error="it was lost")
 
 
-def test_the_limit_of_rejects_is_that_of_the_whole_file(tmp_path: Path, neuron: Neuron) -> None:
-    job = Job(place=str(tmp_path), batch=Batch(), neuron=neuron)
+def test_the_limit_of_rejects_is_that_of_the_whole_file(tmp_path: Path, neuron: ModelVersion) -> None:
+    job = BatchRun(location=str(tmp_path), batch=Batch(), neuron=neuron)
     dirty = part(0, predicted=0, rejects={"empty": 3})
     assert join_ranges([dirty, part(10, predicted=3)], job).error == ""
     assert join_ranges([dirty, part(10, predicted=2)], job).error.startswith("3 of 5 rows can't be predicted (empty 3)")
 
 
-def test_ranges_of_parquet_in_a_bucket_are_put_together(s3: str, tmp_path: Path, neuron: Neuron) -> None:
+def test_ranges_of_parquet_in_a_bucket_are_put_together(s3: str, tmp_path: Path, neuron: ModelVersion) -> None:
     store = Store(f"{s3}/joined")
-    receipts = []
+    results = []
     for number in (1, 2):
         name = f".work/a.{number}.predictions.parquet"
         pl.DataFrame({"x": [number]}).write_parquet(tmp_path / "part")
         store.write(store.root / name, (tmp_path / "part").read_bytes())
-        receipts.append(part(number, outputs={name: {}}))
-    joined = join_ranges(receipts, Job(place=str(store.root), batch=Batch(), neuron=neuron))
+        results.append(part(number, outputs={name: {}}))
+    joined = join_ranges(results, BatchRun(location=str(store.root), batch=Batch(), neuron=neuron))
     (tmp_path / "whole").write_bytes((UPath(f"{s3}/joined") / "a.predictions.parquet").read_bytes())
     assert pl.read_parquet(tmp_path / "whole")["x"].to_list() == [1, 2]
     assert joined.outputs["a.predictions.parquet"]["bytes"] == (tmp_path / "whole").stat().st_size
 
 
-def test_a_range_that_changed_since_it_was_cut_is_refused(tmp_path: Path, neuron: Neuron) -> None:
+def test_a_range_that_changed_since_it_was_cut_is_refused(tmp_path: Path, neuron: ModelVersion) -> None:
     (tmp_path / "a.csv").write_text("RM\n5\n6\n")
-    source = Source(path=str(tmp_path / "a.csv"), name="a")
-    job = Job(place=str(tmp_path / "out"), batch=Batch(), neuron=neuron)
+    source = InputFile(path=str(tmp_path / "a.csv"), name="a")
+    job = BatchRun(location=str(tmp_path / "out"), batch=Batch(), neuron=neuron)
     with pytest.raises(UserError, match="it changed while it was being read; run the batch again"):
-        score_part(Part(source=source, start=5, stop=7, line=3, sha256="0" * 64), job)
+        score_part(Chunk(source=source, start=5, stop=7, line=3, sha256="0" * 64), job)
 
 
 @pytest.mark.usefixtures("server")
-def test_files_whose_step_was_lost_are_told(tmp_path: Path, neuron: Neuron) -> None:
+def test_files_whose_step_was_lost_are_told(tmp_path: Path, neuron: ModelVersion) -> None:
     (tmp_path / "file").touch()  # Where a folder should be, so that not even receipts can be written.
-    job = Job(place=str(tmp_path / "file"), batch=Batch(), neuron=neuron)
-    (receipt,) = flow(score_groups)([[Part(source=SOURCE)]], job)
-    assert receipt.error.startswith("the step that scored it was lost (The store refuses ")
+    job = BatchRun(location=str(tmp_path / "file"), batch=Batch(), neuron=neuron)
+    (result,) = flow(score_groups)([[Chunk(source=SOURCE)]], job)
+    assert result.error.startswith("the step that scored it was lost (The store refuses ")
 
 
-def summary(neuron: Neuron, **changes: object) -> str:
-    receipts = [Receipt(source=SOURCE, error="it is a folder"), Receipt(source=SOURCE, predicted=4)]
+def summary(neuron: ModelVersion, **changes: object) -> str:
+    results = [FileResult(source=SOURCE, error="it is a folder"), FileResult(source=SOURCE, predicted=4)]
     manifest = Manifest(
         batch="b",
         version="v",
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
         settings=Batch(interval=99),
         total=Counts(predicted=4, extrapolated=1, histogram=[1, 1, 1, 0, 1], rejects={"empty": 2}),
-        inputs=receipts,
+        inputs=results,
         files={f"{number:02}.predictions.csv": {} for number in range(60)},
     )
     return write_summary(manifest.model_copy(update=changes), neuron, "out/b", b"png")
 
 
-def test_the_summary_tells_the_outcome_first_and_names_what_failed(neuron: Neuron) -> None:
+def test_the_summary_tells_the_outcome_first_and_names_what_failed(neuron: ModelVersion) -> None:
     lines = summary(neuron).splitlines()
     assert lines[0] == "# 2 files, 6 rows, 4 predicted"
     assert "**1 of 2 files could not be predicted:**" in lines
@@ -92,10 +92,10 @@ def test_the_summary_tells_the_outcome_first_and_names_what_failed(neuron: Neuro
     assert lines[-1] == "- and 10 more: see `out/b/manifest.json`"
 
 
-def test_the_summary_says_when_a_model_has_no_interval(neuron: Neuron) -> None:
+def test_the_summary_says_when_a_model_has_no_interval(neuron: ModelVersion) -> None:
     without = neuron.model_copy(update={"intervals": {"99": None}})
     assert "too few validation rows for a 99% interval, so its columns are empty" in summary(without)
 
 
-def test_the_summary_of_nothing_has_no_picture(neuron: Neuron) -> None:
+def test_the_summary_of_nothing_has_no_picture(neuron: ModelVersion) -> None:
     assert "png" not in summary(neuron, total=Counts())

@@ -20,9 +20,9 @@ def scores(neuron: float, mean: float, floor: float) -> dict[str, object]:
     ],
 )
 def test_distance_from_the_floor_is_told_in_words(mse: float, words: str) -> None:
-    told = describe_distance(scores(mse, 84.48, 37.81))
-    assert words in told
-    assert f"**{mse:.2f}**, beside 84.48 for always predicting the mean and 37.81 for the closed form" in told
+    message = describe_distance(scores(mse, 84.48, 37.81))
+    assert words in message
+    assert f"**{mse:.2f}**, beside 84.48 for always predicting the mean and 37.81 for the closed form" in message
 
 
 def test_no_test_rows_are_admitted() -> None:

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from tasks.errors import UserError
-from tasks.model import Neuron
+from tasks.model import ModelVersion
 from tasks.parameters import Batch
 from tasks.scoring.inputs import find_sources
-from tasks.scoring.manifest import Job, Part, Receipt, Source
+from tasks.scoring.manifest import BatchRun, Chunk, FileResult, InputFile
 from tasks.scoring.plan import group_parts, plan_parts, split_source
 from tasks.tables.csv import open_input
 
@@ -81,8 +81,8 @@ def test_what_is_no_input_fails_alone(inbox: Path, inputs: list[str], error: str
     assert [source.error for source in sources if source.error] == [error.format(inbox)]
 
 
-def source_of(path: Path) -> Source:
-    return Source(path=str(path), name=path.name, size=path.stat().st_size)
+def source_of(path: Path) -> InputFile:
+    return InputFile(path=str(path), name=path.name, size=path.stat().st_size)
 
 
 @pytest.fixture
@@ -101,9 +101,9 @@ def test_ranges_of_csv_end_between_records_and_are_the_whole_file(tmp_path: Path
     assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
     assert parts[-1].stop == path.stat().st_size
     for part in parts[1:]:
-        with open_input(str(path), part.start, part.stop) as (stream, meter):
+        with open_input(str(path), part.start, part.stop) as (stream, hashing):
             assert stream.readline().split(b",")[1] == b'"line\n'
-            assert meter.finish() == part.sha256
+            assert hashing.finish() == part.sha256
         assert path.read_bytes()[: part.start].count(b"\n") + 1 == part.line
 
 
@@ -127,8 +127,8 @@ def test_small_and_compressed_files_are_one_part(tmp_path: Path) -> None:
 
 
 def test_small_files_share_a_step_and_large_ones_do_not() -> None:
-    def part(size: int) -> Part:
-        return Part(source=Source(path="a.csv", name="a"), size=size)
+    def part(size: int) -> Chunk:
+        return Chunk(source=InputFile(path="a.csv", name="a"), size=size)
 
     small, large = part(1000), part(30 << 20)
     assert [len(group) for group in group_parts([small] * 250)] == [100, 100, 50]
@@ -136,8 +136,8 @@ def test_small_files_share_a_step_and_large_ones_do_not() -> None:
     assert group_parts([]) == []
 
 
-def test_an_input_that_can_not_be_looked_at_is_left_for_its_step_to_tell(tmp_path: Path, neuron: Neuron) -> None:
-    source = Source(path=str(tmp_path / "gone.csv"), name="gone", size=5)
-    job = Job(place=str(tmp_path), batch=Batch(), neuron=neuron)
-    plan = plan_parts([source], [Receipt(source=source, sha256="0" * 64)], job)
+def test_an_input_that_can_not_be_looked_at_is_left_for_its_step_to_tell(tmp_path: Path, neuron: ModelVersion) -> None:
+    source = InputFile(path=str(tmp_path / "gone.csv"), name="gone", size=5)
+    job = BatchRun(location=str(tmp_path), batch=Batch(), neuron=neuron)
+    plan = plan_parts([source], [FileResult(source=source, sha256="0" * 64)], job)
     assert [part.source.path for (part,) in plan.groups] == [source.path]

@@ -14,9 +14,9 @@ import pytest
 from backports import zstd
 
 from tasks.errors import UserError
-from tasks.model import Neuron
+from tasks.model import ModelVersion
 from tasks.parameters import Batch
-from tasks.scoring.manifest import Job, Part, Receipt, Source
+from tasks.scoring.manifest import BatchRun, Chunk, FileResult, InputFile
 from tasks.scoring.run import score_part
 
 ADDED = "prediction,prediction_low,prediction_high,extrapolated"
@@ -25,22 +25,22 @@ REJECTS = "line,column,value,reason,raw\n"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def location(tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
 class Scoring:
     """Scores one file, and holds what came out."""
 
-    def __init__(self, folder: Path, neuron: Neuron) -> None:
+    def __init__(self, folder: Path, neuron: ModelVersion) -> None:
         self.folder, self.neuron = folder, neuron
 
-    def __call__(self, content: bytes, name: str = "a.csv", **batch: Any) -> Receipt:
+    def __call__(self, content: bytes, name: str = "a.csv", **batch: Any) -> FileResult:
         path = self.folder / name
         path.write_bytes(content)
         batch = {"max_rejects": 1, **batch}
-        job = Job(place=str(self.folder / "out"), batch=Batch(inputs=[str(path)], **batch), neuron=self.neuron)
-        return score_part(Part(source=Source(path=str(path), name="a")), job)
+        job = BatchRun(location=str(self.folder / "out"), batch=Batch(inputs=[str(path)], **batch), neuron=self.neuron)
+        return score_part(Chunk(source=InputFile(path=str(path), name="a")), job)
 
     def read(self, name: str) -> bytes:
         return (self.folder / "out" / name).read_bytes()
@@ -59,7 +59,7 @@ class Scoring:
 
 
 @pytest.fixture
-def score(tmp_path: Path, neuron: Neuron) -> Scoring:
+def score(tmp_path: Path, neuron: ModelVersion) -> Scoring:
     return Scoring(tmp_path, neuron)
 
 
@@ -89,12 +89,12 @@ def score(tmp_path: Path, neuron: Neuron) -> Scoring:
 def test_a_bad_row_is_kept_apart_with_its_reason_and_its_neighbours_are_predicted(
     score: Scoring, line: str, reject: str, end: str
 ) -> None:
-    receipt = score(end.join(["id,RM,note", "007,5,a", line, "008,5.0,b", ""]).encode())
+    result = score(end.join(["id,RM,note", "007,5,a", line, "008,5.0,b", ""]).encode())
     rows = [f"id,RM,note,{ADDED}", f"007,5,a,{PREDICTED_5}", f"008,5.0,b,{PREDICTED_5}", ""]
     assert score.predictions.decode() == end.join(rows)
     assert score.rejects == f"{REJECTS}{reject}\n"
-    assert (receipt.rows, receipt.predicted, receipt.rejected) == (3, 2, 1)
-    assert receipt.rejects == {next(csv.reader([reject]))[3]: 1}
+    assert (result.rows, result.predicted, result.rejected) == (3, 2, 1)
+    assert result.rejects == {next(csv.reader([reject]))[3]: 1}
 
 
 @pytest.mark.parametrize(
@@ -172,17 +172,17 @@ def test_rejects_stand_in_the_order_of_their_lines(score: Scoring) -> None:
 def test_a_file_that_makes_no_sense_fails_and_leaves_nothing(
     score: Scoring, content: bytes, sentence: str, kind: str
 ) -> None:
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as message:
         score(content, format=kind)
-    assert sentence in str(told.value)
+    assert sentence in str(message.value)
     assert not (score.folder / "out").exists()
 
 
 def test_a_file_that_is_mostly_dirt_fails_and_leaves_nothing(score: Scoring) -> None:
     content = b"RM\n5\nx\ny\n\n"
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as message:
         score(content, max_rejects=0.7)
-    assert str(told.value) == (
+    assert str(message.value) == (
         "3 of 4 rows can't be predicted (empty 1, not a number 2), "
         "a greater share than the 0.7 that --max-rejects allows"
     )
@@ -196,15 +196,15 @@ def test_a_feature_may_go_by_another_name(score: Scoring) -> None:
 
 
 def test_rows_outside_the_range_trained_on_are_marked(score: Scoring) -> None:
-    receipt = score(b"RM\n2.999\n3\n9\n9.001\n")
+    result = score(b"RM\n2.999\n3\n9\n9.001\n")
     assert [line.rpartition(",")[2] for line in score.predictions.decode().split()[1:]] == [
         "true",
         "false",
         "false",
         "true",
     ]
-    assert receipt.extrapolated == 2
-    assert receipt.histogram == [0, 2, 0, 2, 0]  # 6.998, 7, 19, 19.002 in bins of 5 from 5 to 20
+    assert result.extrapolated == 2
+    assert result.histogram == [0, 2, 0, 2, 0]  # 6.998, 7, 19, 19.002 in bins of 5 from 5 to 20
 
 
 def test_predictions_beyond_the_training_targets_are_counted_apart(score: Scoring) -> None:
@@ -236,7 +236,7 @@ def test_every_prediction_reads_back_as_the_float32_that_it_is(score: Scoring) -
     score("\n".join(["RM", *map(repr, x.tolist()), ""]).encode())
     table = pl.read_csv(score.predictions, schema_overrides={"RM": pl.Float64})
     rows = table["RM"].to_numpy().astype(np.float32)[:, None]
-    expected = score.neuron.line.predict(rows)
+    expected = score.neuron.linear_model.predict(rows)
     read = np.array([float(line.split(b",")[1]) for line in score.predictions.split()[1:]]).astype(np.float32)
     assert np.array_equal(read.view(np.int32), expected.view(np.int32))
 
@@ -266,12 +266,12 @@ def test_parquet_keeps_its_columns_and_types_and_rejects_show_rows_as_json(score
         "day": [date(2026, 1, 2)] * 3,
         "sum": [Decimal("1.50")] * 3,
     }
-    receipt = score(parquet(**content), "a.parquet")
+    result = score(parquet(**content), "a.parquet")
     table = pl.read_parquet(score.folder / "out" / "a.predictions.parquet")
     assert table.rows() == [(7, 5.0, date(2026, 1, 2), Decimal("1.50"), 11.0, 10.5, 11.5, False)]
     assert table.schema["prediction"] == pl.Float32
     assert score.rejects.splitlines()[1].startswith('2,RM,"",empty,"{""id"":8,""RM"":null,""day"":""2026-01-02""')
-    assert (receipt.predicted, receipt.rejects) == (1, {"NaN": 1, "empty": 1})
+    assert (result.predicted, result.rejects) == (1, {"NaN": 1, "empty": 1})
 
 
 def test_parquet_may_hold_numbers_as_text_or_of_any_width(score: Scoring) -> None:
@@ -323,6 +323,6 @@ def test_a_failure_in_mid_file_is_told_for_parquet_too(score: Scoring, monkeypat
 def test_rows_keep_their_order_over_many_blocks(score: Scoring) -> None:
     lines = [f"{number:07},{number % 7},{'x' * (number % 50)}" for number in range(300_000)]
     score("\n".join(["id,RM,pad", *lines, ""]).encode())
-    told = score.predictions.decode().splitlines()[1:]
-    assert [line.rsplit(",", 4)[0] for line in told] == lines
-    assert all(float(line.rsplit(",", 4)[1]) == number % 7 * 2 + 1 for number, line in enumerate(told))
+    message = score.predictions.decode().splitlines()[1:]
+    assert [line.rsplit(",", 4)[0] for line in message] == lines
+    assert all(float(line.rsplit(",", 4)[1]) == number % 7 * 2 + 1 for number, line in enumerate(message))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.storage.files import digest_file, pipeline, write_file
+from tasks.storage.files import digest_file, map_in_order, write_file
 
 
 def test_results_come_in_order_and_no_more_items_are_taken_than_are_in_work() -> None:
@@ -17,7 +17,7 @@ def test_results_come_in_order_and_no_more_items_are_taken_than_are_in_work() ->
             taken.append(item)
             yield item
 
-    results = pipeline(str, items(), threads=3)
+    results = map_in_order(str, items(), threads=3)
     assert next(results) == "0"
     assert taken == [0, 1, 2, 3]
     assert list(results) == [str(item) for item in range(1, 20)]
@@ -28,9 +28,9 @@ def test_a_written_file_has_every_chunk_and_the_digest_of_them_all(
 ) -> None:
     monkeypatch.setattr("tasks.storage.files.SYNC_BYTES", 1000)
     chunks = [bytes([number]) * 700 for number in range(10)]
-    told = write_file(tmp_path / "file", iter(chunks))
+    message = write_file(tmp_path / "file", iter(chunks))
     assert (tmp_path / "file").read_bytes() == b"".join(chunks)
-    assert told == digest_file(tmp_path / "file") == hashlib.sha256(b"".join(chunks)).hexdigest()
+    assert message == digest_file(tmp_path / "file") == hashlib.sha256(b"".join(chunks)).hexdigest()
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")

@@ -111,14 +111,14 @@ def test_content_is_decompressed_and_digested_as_stored(tmp_path: Path, suffix: 
     path = tmp_path / f"a{suffix}"
     path.write_bytes(content)
     read: list[int] = []
-    with open_input(str(path), on_read=read.append) as (stream, meter):
+    with open_input(str(path), on_read=read.append) as (stream, hashing):
         assert stream.read().startswith(AWKWARD)
-        assert meter.finish() == hashlib.sha256(content).hexdigest()
+        assert hashing.finish() == hashlib.sha256(content).hexdigest()
     assert sum(read) == len(content)
 
 
 def test_a_range_of_a_file_is_read_alone(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"0123456789")
-    with open_input(str(tmp_path / "a.csv"), 3, 7) as (stream, meter):
+    with open_input(str(tmp_path / "a.csv"), 3, 7) as (stream, hashing):
         assert stream.read() == b"3456"
-        assert meter.finish() == hashlib.sha256(b"3456").hexdigest()
+        assert hashing.finish() == hashlib.sha256(b"3456").hexdigest()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tasks.dataset.rows import Rows, Split
-from tasks.model import Line
+from tasks.model import LinearModel
 from tasks.training.interval import interval_half_widths, measure_coverage
 from tasks.training.metrics import compare_models, fit_least_squares, score
 
@@ -43,7 +43,9 @@ def test_least_squares_of_a_constant_feature_is_the_mean() -> None:
 
 def test_neuron_mean_and_closed_form_are_scored_on_every_part() -> None:
     train, test = rows([0, 1], [0, 2]), rows([2], [5])
-    metrics = compare_models(Split(("x",), "y", train, rows([], []), test), Line((1.0,), 0.0), Line((2.0,), 0.0))
+    metrics = compare_models(
+        Split(("x",), "y", train, rows([], []), test), LinearModel((1.0,), 0.0), LinearModel((2.0,), 0.0)
+    )
     assert {part: scores["rows"] for part, scores in metrics.items()} == {"train": 2, "validation": 0, "test": 1}
     assert metrics["test"]["neuron"]["mse"] == 9
     assert metrics["test"]["mean"]["mse"] == 16
@@ -52,12 +54,12 @@ def test_neuron_mean_and_closed_form_are_scored_on_every_part() -> None:
 
 
 def test_interval_takes_the_conformal_rank_of_the_residuals() -> None:
-    widths = interval_half_widths(rows([0] * 9, [1, 2, 3, 4, 5, 6, 7, 8, 9]), Line((0.0,), 0.0))
+    widths = interval_half_widths(rows([0] * 9, [1, 2, 3, 4, 5, 6, 7, 8, 9]), LinearModel((0.0,), 0.0))
     assert (widths["50"], widths["80"], widths["90"]) == (5, 8, 9)
     assert widths["91"] is None, "ten residuals would be needed"
 
 
 def test_coverage_is_the_share_of_rows_within_the_interval() -> None:
     test = rows([0, 0, 0, 0], [1, -2, 3, 9])
-    assert measure_coverage(test, Line((0.0,), 0.0), 3.0) == 0.75
-    assert measure_coverage(test, Line((0.0,), 0.0), None) is None
+    assert measure_coverage(test, LinearModel((0.0,), 0.0), 3.0) == 0.75
+    assert measure_coverage(test, LinearModel((0.0,), 0.0), None) is None

@@ -12,10 +12,10 @@ from tasks.dataset import boston
 from tasks.dataset.rows import Rows, Split
 from tasks.dataset.split import read_rows, select_columns, split_rows
 from tasks.errors import UserError
-from tasks.model import Line
+from tasks.model import LinearModel
 from tasks.parameters import Training
 from tasks.training.neuron import build_neuron, check_parity, train_neuron
-from tasks.training.results import Trained
+from tasks.training.results import TrainingResult
 
 ALL = Split(
     tuple(boston.COLUMNS),
@@ -24,7 +24,7 @@ ALL = Split(
 )
 
 
-def train_on(training: Training, *features: str) -> Trained:
+def train_on(training: Training, *features: str) -> TrainingResult:
     split = select_columns(ALL, list(features) or ["RM"], "MEDV")
     return train_neuron(split.train, split.validation, training)[1]
 
@@ -46,8 +46,8 @@ def test_weights_and_history_equal_those_of_a_plain_fit(change: dict[str, Any]) 
     ).history
     weights, bias = plain.get_weights()
 
-    np.testing.assert_allclose(ours.line.weights, weights[:, 0], rtol=1e-5)
-    np.testing.assert_allclose(ours.line.bias, bias[0], rtol=1e-5)
+    np.testing.assert_allclose(ours.linear_model.weights, weights[:, 0], rtol=1e-5)
+    np.testing.assert_allclose(ours.linear_model.bias, bias[0], rtol=1e-5)
     np.testing.assert_allclose(ours.loss, history["loss"], rtol=1e-5)
     np.testing.assert_allclose(ours.val_loss, history["val_loss"], rtol=1e-5)
 
@@ -55,7 +55,7 @@ def test_weights_and_history_equal_those_of_a_plain_fit(change: dict[str, Any]) 
 def test_a_repeat_gives_the_same_bits_and_another_seed_does_not() -> None:
     first, again, other = (train_on(Training(epochs=3, seed=seed)) for seed in (42, 42, 43))
     assert first == again
-    assert first.line != other.line
+    assert first.linear_model != other.linear_model
 
 
 def test_default_recipe_ends_where_keras_ends() -> None:
@@ -69,7 +69,7 @@ def test_default_recipe_ends_where_keras_ends() -> None:
 @pytest.mark.parametrize("feature", [name for name in boston.COLUMNS if name != "MEDV"])
 def test_every_column_can_be_the_feature(feature: str) -> None:
     trained = train_on(Training(epochs=2), feature)
-    assert np.isfinite([*trained.line.weights, trained.line.bias, *trained.loss]).all()
+    assert np.isfinite([*trained.linear_model.weights, trained.linear_model.bias, *trained.loss]).all()
 
 
 def test_training_without_validation_rows_has_no_validation_loss() -> None:
@@ -84,7 +84,7 @@ def test_training_without_validation_rows_has_no_validation_loss() -> None:
 def test_each_epoch_is_reported_as_it_ends() -> None:
     split = select_columns(ALL, ["RM"], "MEDV")
     seen: list[tuple[int, float, float | None]] = []
-    trained = train_neuron(split.train, split.validation, Training(epochs=3), lambda *told: seen.append(told))[1]
+    trained = train_neuron(split.train, split.validation, Training(epochs=3), lambda *message: seen.append(message))[1]
     assert seen == list(zip((1, 2, 3), trained.loss, trained.val_loss, strict=True))
 
 
@@ -104,8 +104,8 @@ def test_plain_numbers_that_are_not_the_saved_model_fail_the_parity_check(tmp_pa
     split = select_columns(ALL, ["RM"], "MEDV")
     model, trained = train_neuron(split.train, split.validation, Training(epochs=1))
     model.save(tmp_path / "model.keras")
-    check_parity(tmp_path / "model.keras", trained.line, split.test.x)
-    other = Line(trained.line.weights, trained.line.bias + 1e-4)
+    check_parity(tmp_path / "model.keras", trained.linear_model, split.test.x)
+    other = LinearModel(trained.linear_model.weights, trained.linear_model.bias + 1e-4)
     with pytest.raises(RuntimeError, match="disagree"):
         check_parity(tmp_path / "model.keras", other, split.test.x)
     assert isinstance(keras.saving.load_model(tmp_path / "model.keras"), keras.Sequential)

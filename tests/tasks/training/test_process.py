@@ -28,7 +28,7 @@ def test_a_warmed_up_process_trains_once_and_reports_each_epoch(tmp_path: Path) 
     other.close()
     seen: list[tuple[int, float, float | None]] = []
     path = tmp_path / "model.keras"
-    trained = trainer.train(SPLIT, Training(epochs=3), path, lambda *told: seen.append(told))
+    trained = trainer.train(SPLIT, Training(epochs=3), path, lambda *message: seen.append(message))
     assert seen == list(zip((1, 2, 3), trained.loss, trained.val_loss, strict=True))
     assert path.stat().st_size > 1000
 

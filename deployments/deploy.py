@@ -1,4 +1,4 @@
-"""Brings a Prefect server in line with prefect.yaml and automations.yaml, however often it is called."""
+"""Bring a Prefect server in line with prefect.yaml and automations.yaml, however often it is called."""
 
 import asyncio
 import os
@@ -30,7 +30,7 @@ from tasks.errors import UserError
 
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 AUTOMATIONS_FILE = Path(__file__).with_name("automations.yaml")
-POOL = "linear-neuron"
+POOL = NeuronWorker.type  # The pool is named as its type is; prefect.yaml names it too, for `prefect deploy`.
 ALERT_BLOCK = "linear-neuron-alerts"
 BY_HAND = "by-hand-"
 DATED_SCHEDULE: TypeAdapter[SCHEDULE_TYPES] = TypeAdapter(SCHEDULE_TYPES)
@@ -38,7 +38,7 @@ Config = dict[str, Any]
 
 
 def read_deployments(file: Path = PREFECT_FILE) -> list[Config]:
-    """The deployments of prefect.yaml with their settings filled in, and every schedule checked.
+    """Read the deployments of prefect.yaml, fill in their settings, and check every schedule.
 
     Raises:
         UserError: a cron line or a time zone that does not exist.
@@ -62,13 +62,13 @@ def read_deployments(file: Path = PREFECT_FILE) -> list[Config]:
 
 
 def run() -> None:
-    """Deploys, and prints when what runs next."""
+    """Deploy, and print when what runs next."""
     for date, name in asyncio.run(deploy()):
         sys.stdout.write(f"Next run of {name}: {date:%a %Y-%m-%d %H:%M %Z}\n")
 
 
 async def deploy() -> list[tuple[datetime, str]]:
-    """Creates or updates the work pool, the deployments and the automations, and removes what left the files.
+    """Create or update the work pool, the deployments and the automations, and remove what left the files.
 
     Returns:
         When each active schedule of ours fires next, soonest first, with the name of its deployment.
@@ -80,7 +80,7 @@ async def deploy() -> list[tuple[datetime, str]]:
     if not (url := PREFECT_API_URL.value()):
         raise UserError("Deploying needs a server: set PREFECT_API_URL, or start one with `linear-neuron up`.")
     async with get_client() as client:
-        with _plainly(url):
+        with user_errors(url):
             await _ensure_pool(client)
             await _name_schedules(client)
             _prefect_deploy()
@@ -90,8 +90,8 @@ async def deploy() -> list[tuple[datetime, str]]:
 
 
 @contextmanager
-def _plainly(url: str) -> Iterator[None]:
-    """Turns what a Prefect API may answer into one sentence."""
+def user_errors(url: str) -> Iterator[None]:
+    """Turn what a Prefect API may answer into one sentence of the user's."""
     try:
         yield
     except PrefectHTTPStatusError as error:
@@ -124,7 +124,7 @@ async def _ensure_pool(client: PrefectClient) -> None:
 
 
 def _prefect_deploy() -> None:
-    """Prefect's own command, so that the file means here what it means to `prefect deploy`."""
+    """Call Prefect's own command, so that the file means the same to both."""
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -136,7 +136,7 @@ async def _ours(client: PrefectClient) -> list[DeploymentResponse]:
 
 
 async def _name_schedules(client: PrefectClient) -> None:
-    """Gives the schedules that people made in the UI a slug: for one without, Prefect's deploy replaces them all."""
+    """Give schedules made in the UI a slug: because of one without, Prefect's deploy replaces them all."""
     for deployment in await _ours(client):
         for schedule in deployment.schedules:
             if not schedule.slug:
@@ -144,7 +144,7 @@ async def _name_schedules(client: PrefectClient) -> None:
 
 
 async def _remove_schedules(client: PrefectClient, configs: list[Config]) -> None:
-    """Removes what Prefect's deploy leaves behind: schedules that left the file."""
+    """Remove schedules that left the file, which Prefect's deploy leaves behind."""
     kept = {config["name"]: {schedule["slug"] for schedule in config.get("schedules") or []} for config in configs}
     for deployment in await _ours(client):
         for schedule in deployment.schedules if deployment.name in kept else []:
@@ -164,7 +164,7 @@ async def _next_runs(client: PrefectClient) -> list[tuple[datetime, str]]:
 
 
 async def _register_automations(client: PrefectClient) -> None:
-    """Creates or updates automations by name; removes those of ours that are no longer wanted."""
+    """Create or update automations by name, and remove those of ours that left the file."""
     alert_block = await _alert_block(client)
     wanted = {}
     for config in yaml.safe_load(AUTOMATIONS_FILE.read_text())["automations"]:
@@ -185,7 +185,7 @@ async def _register_automations(client: PrefectClient) -> None:
 
 
 async def _alert_block(client: PrefectClient) -> str | None:
-    """The id of the notification block for alerts: made from LINEAR_NEURON_ALERT_WEBHOOK, or by hand in the UI."""
+    """Return the id of the block for alerts: made from LINEAR_NEURON_ALERT_WEBHOOK, or by hand in the UI."""
     if url := os.environ.get("LINEAR_NEURON_ALERT_WEBHOOK"):
         block = CustomWebhookNotificationBlock(name=POOL, url=url, json_data={"text": "{{subject}}\n{{body}}"})
         await block.save(ALERT_BLOCK, overwrite=True, client=client)

@@ -16,13 +16,20 @@ from typing import IO
 from tasks.errors import UserError
 from tasks.storage.store import Store
 
-START_SECONDS = 120  # A new database on a slow disk takes a while; a server that can't start exits sooner.
+HEALTHY_SECONDS = 120  # A new database on a slow disk takes a while; a server that can't start exits sooner.
 STOP_SECONDS = 30  # How long a child may take to end by itself.
+SERVER_SETTINGS = {
+    "PREFECT_SERVER_UI_API_URL": "/api",  # Relative, so that the UI works on any port and behind any name.
+    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    # In memory, the default, a restart of the server would forget who holds the one slot.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # Only events would be removed when they are old.
+}
 Child = subprocess.Popen[bytes]
 
 
 def up(host: str, port: int) -> None:
-    """Runs the stack until Ctrl-C or SIGTERM, then ends the worker, its runs and the server, in that order.
+    """Run the stack until Ctrl-C or SIGTERM, then end the worker, its runs and the server, in that order.
 
     Where PREFECT_API_URL names a server, that one is used, and only the deployments and the worker are ours.
 
@@ -74,17 +81,33 @@ def _say(line: str) -> None:
 
 
 def _prepare(host: str, port: int) -> Path:
-    """Checks what a server needs, and puts its settings into the environment. Returns the folder of its state."""
+    """Check what a server needs, and put its settings into the environment. Returns the folder of its state."""
     _check_address(host, port)
     auth = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback and not auth:
+    if not auth and not _is_loopback(host):
         raise UserError(
             f"--host {host} would let the network run code here: set PREFECT_SERVER_API_AUTH_STRING=user:password."
         )
+    home = _make_home()
+    any_address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - to be reached by us, not listened on
+    reachable = any_address.get(host, f"[{host}]" if ":" in host else host)
+    url = f"http://{reachable}:{port}"
+    settings = {"PREFECT_HOME": str(home), "PREFECT_API_URL": f"{url}/api", "PREFECT_UI_URL": url} | SERVER_SETTINGS
+    if auth:
+        settings["PREFECT_API_AUTH_STRING"] = auth
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    return home
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _make_home() -> Path:
     store = Store()
     if not store.local and "PREFECT_HOME" not in os.environ:
         raise UserError(f"The store {store.root} can't hold the server's state: set PREFECT_HOME to a local folder.")
@@ -94,23 +117,6 @@ def _prepare(host: str, port: int) -> Path:
         (home / "server.log").write_bytes(b"")
     except OSError as error:
         raise UserError(f"The server's state can't be kept in {home}: {error.strerror}. Set PREFECT_HOME.") from error
-    any_address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - to be reached by us, not listened on
-    reachable = any_address.get(host, f"[{host}]" if ":" in host else host)
-    settings = {
-        "PREFECT_HOME": str(home),
-        "PREFECT_API_URL": f"http://{reachable}:{port}/api",
-        "PREFECT_UI_URL": f"http://{reachable}:{port}",
-        "PREFECT_SERVER_UI_API_URL": "/api",  # Relative, so that the UI works on any port and behind any name.
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-        # In memory, the default, a restart of the server would forget who holds the one slot.
-        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-        "DO_NOT_TRACK": "1",
-    }
-    if auth:
-        settings["PREFECT_API_AUTH_STRING"] = auth
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
     return home
 
 
@@ -128,35 +134,36 @@ def _check_address(host: str, port: int) -> None:
 
 @contextmanager
 def _server(home: Path, host: str, port: int) -> Iterator[Child]:
-    """A Prefect server that answers, writing what it has to say to server.log in its folder."""
+    """Run a Prefect server, which answers and writes what it has to say to server.log in its folder."""
+    log = home / "server.log"
+    with (
+        log.open("wb") as output,
+        _child("deployments.database", "server", "start", "--host", host, "--port", str(port), log=output) as server,
+    ):
+        if not _wait_until_healthy(server, os.environ["PREFECT_API_URL"]):
+            reasons = re.findall(r"^[\w.]+(?:Error|Exception): .+", log.read_text(), re.MULTILINE)
+            reason = reasons[-1] if reasons else "it does not answer"
+            raise UserError(f"The Prefect server did not start: {reason}. All that it said is in {log}.")
+        yield server
+
+
+def _wait_until_healthy(server: Child, url: str) -> bool:
     import httpx
 
-    with (
-        (home / "server.log").open("wb") as log,
-        _child("deployments.database", "server", "start", "--host", host, "--port", str(port), log=log) as server,
-    ):
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                if httpx.get(f"{os.environ['PREFECT_API_URL']}/health", timeout=5).status_code < 500:
-                    break
-            except httpx.HTTPError:
-                pass
-            if server.poll() is not None or time.monotonic() > deadline:
-                reasons = re.findall(r"^[\w.]+(?:Error|Exception): .+", (home / "server.log").read_text(), re.MULTILINE)
-                reason = reasons[-1] if reasons else "it does not answer"
-                raise UserError(
-                    f"The Prefect server did not start: {reason}. All that it said is in {home}/server.log."
-                )
-            time.sleep(0.1)
-        yield server
+    deadline = time.monotonic() + HEALTHY_SECONDS
+    while server.poll() is None and time.monotonic() < deadline:
+        with suppress(httpx.HTTPError):
+            if httpx.get(f"{url}/health", timeout=5).status_code < 500:
+                return True
+        time.sleep(0.1)
+    return False
 
 
 @contextmanager
 def _child(module: str, *arguments: str, log: IO[bytes] | None = None) -> Iterator[Child]:
-    """A module run as a child, which ends with the context: politely, and then with all that it started.
+    """Run a module as a child that ends with the context: politely, and then with all that it started.
 
-    It has a session of its own, so that a Ctrl-C in the terminal reaches us alone and the order of the end is ours.
+    It has a session of its own, so that a Ctrl-C in the terminal reaches us alone and we choose the order of the end.
     """
     child = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=log, stderr=log, start_new_session=True)
     try:

@@ -1,4 +1,4 @@
-"""The worker: Prefect's process worker, plus the two things a run needs after downtime and at shutdown."""
+"""The worker: Prefect's process worker, plus what a run needs after downtime and at shutdown."""
 
 import sys
 from contextlib import suppress
@@ -31,7 +31,7 @@ class NeuronJob(ProcessJobConfiguration):
     """How one run is started: this interpreter on the installed flows, in the folder that the worker was started in."""
 
     def prepare_for_flow_run(self, *args: Any, **kwargs: Any) -> None:
-        """Names the command, which spares Prefect a process of its own that would prepare a workspace (1.5 s a run)."""
+        """Name the command, which spares Prefect a process of its own that would prepare a workspace (1.5 s a run)."""
         self.working_dir = self.working_dir or Path.cwd()  # So that `inbox` in a form is an inbox beside the store.
         self.command = self.command or command_to_string([sys.executable, "-m", "prefect.engine"])
         super().prepare_for_flow_run(*args, **kwargs)
@@ -46,13 +46,13 @@ class NeuronWorker(ProcessWorker):
     _description = "Runs flows as subprocesses; of several missed runs of a deployment only the newest."
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """One poll of the pool, after what is superseded has been taken out of it."""
+        """Poll the pool, after cancelling what is superseded."""
         while await supersede(self.client, self._work_pool_name):
             pass  # The API answers with a page of runs; a long downtime may have left more.
         return await super().get_and_submit_flow_runs()
 
     async def run(self, flow_run: FlowRun, configuration: Any, task_status: Any = None) -> ProcessWorkerResult:
-        """Runs a flow in a subprocess; when the worker is stopped meanwhile, says so in the run's state."""
+        """Run a flow in a subprocess; when the worker is stopped meanwhile, say so in the run's state."""
         try:
             return await super().run(flow_run, configuration, task_status)
         except get_cancelled_exc_class():
@@ -64,7 +64,7 @@ class NeuronWorker(ProcessWorker):
 
 
 async def supersede(client: PrefectClient, pool: str) -> int:
-    """Cancels every missed scheduled run of a pool but each deployment's newest. Returns how many it cancelled.
+    """Cancel every missed scheduled run of a pool but each deployment's newest. Returns how many it cancelled.
 
     Runs that a person or an automation asked for are left alone: somebody wants each of them.
     """

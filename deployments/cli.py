@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from deployments.server import begin_server
 from tasks.errors import UserError
 from tasks.parameters import Batch, Dataset, Promotion, Retention, Table, Training
-from tasks.registry.versions import read_version
 
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # no telemetry from the server, which also locks SQLite at start-up
@@ -51,7 +50,7 @@ def retrain(
     os.environ["LINEAR_NEURON_STORE"] = store
     from tasks.dataset import boston
     from tasks.registry.fingerprint import fingerprint
-    from tasks.registry.versions import find_version
+    from tasks.registry.versions import find_version, read_version
     from tasks.storage.store import Store
     from tasks.training.process import warm_up
 

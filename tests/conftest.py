@@ -1,12 +1,10 @@
 """What the tests share: one real Prefect server, and one version trained by the real flow."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,11 +24,9 @@ from upath import UPath
 
 from flows.retrain import retrain
 from tasks.model import Histogram, ModelVersion
-from tasks.parameters import Dataset, Training
-from tasks.registry.versions import publish_version, version_folder
-from tasks.storage.store import Store, to_json
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from tasks.parameters import Dataset
+from tasks.storage.store import Store
+from tests.helpers import Run, make_version
 
 
 @pytest.fixture(scope="session")
@@ -55,37 +51,6 @@ def trained_store(server: str, tmp_path_factory: pytest.TempPathFactory) -> Stor
         patch.setenv("LINEAR_NEURON_STORE", str(root))
         retrain(Dataset(source="package"))  # The network may be slow to say no.
     return Store(str(root))
-
-
-def make_version(store: Store, version: str, **changes: object) -> ModelVersion:
-    """Publishes a version with made-up numbers, for tests of what happens to versions and not in them."""
-    scores = {"mse": 50.0}
-    neuron = ModelVersion(
-        version=version,
-        features=["RM"],
-        target="MEDV",
-        weights=[3.0],
-        bias=1.0,
-        ranges={"RM": (3.5, 8.7)},
-        intervals={str(percent): 10.0 for percent in range(50, 100)},
-        coverage=0.9,
-        targets=Histogram(edges=[0, 25, 50], counts=[3, 1]),
-        dataset={"name": "made up", "sha256": "0" * 64, "source": "package", "remarks": []},
-        training=Training().model_dump(),
-        metrics={"test": {"rows": 102, "neuron": scores, "mean": scores, "least_squares": scores}},
-        lineage={"packages": {}},
-        fingerprint=version,
-        created_at=datetime(2026, 1, 1, tzinfo=UTC),
-    ).model_copy(update=changes)
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch) / version
-        folder.mkdir()
-        (folder / "model.json").write_bytes(to_json(neuron.model_dump(mode="json")))
-        if store.local:
-            shutil.copytree(folder, version_folder(store, version).path)
-            folder = Path(version_folder(store, version).path)
-        publish_version(store, version, folder)
-    return neuron
 
 
 @pytest.fixture(scope="session")

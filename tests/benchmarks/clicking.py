@@ -7,7 +7,7 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from tests.deployments.parts import Api, Stack, eventually
+from tests.deployments.helpers import Api, Stack, eventually
 
 FORCED = {"force": True, "dataset": {"source": "package"}}  # The default recipe, trained though nothing has changed.
 

@@ -8,12 +8,11 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.deployments.parts import ENDLESS, Server, Stack, Webhook, eventually, free_port
+from tests.deployments.helpers import Server, Stack, Webhook, eventually, free_port, report_missing, start_beating_run
 
 
 @pytest.fixture(scope="session")
@@ -40,34 +39,21 @@ def stack(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterato
     assert stack.processes() == {}
 
 
-def _beating(stack: Stack, name: str) -> str:
-    """Starts a run under a deployment of its own, and returns its id when the server has heard its heart."""
-    run = stack.api.trigger(ENDLESS, stack.api.copy_deployment(name))
-    stack.api.wait(run, "Running")
-    eventually(lambda: stack.api.heartbeats(run), 30, "the run's first heartbeat")
-    return run
-
-
 @pytest.fixture(scope="session")
 def silenced(stack: Stack) -> dict[str, datetime]:
     """Two runs that ended without a word, one as the whole machine died, one as its worker did: their ids, and when.
 
     Whatever uses the stack has this come first: the server needs its time to notice, and the tests need theirs.
     """
-    powerless = _beating(stack, "powerless-retrain")
+    powerless = start_beating_run(stack, "powerless-retrain")
     stack.kill()
     killed = {powerless: datetime.now(UTC)}
     eventually(stack.ended, 10, "all of it is dead")
     stack.start()
-    workerless = _beating(stack, "workerless-retrain")
+    workerless = start_beating_run(stack, "workerless-retrain")
     stack.kill("worker start")
     eventually(lambda: stack.says("starting another"), 30, "another worker is started")
     return killed | {workerless: datetime.now(UTC)}
-
-
-def _missing(what: str, package: str) -> NoReturn:
-    """A user's machine may lack it; our CI may not."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {what}: apt-get install {package}")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +61,7 @@ def browser() -> Iterator[Browser]:
     """Chromium without a window. Its event loop must not outlive the module: Prefect would answer it, and not us."""
     executable = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not executable:
-        _missing("Chromium", "chromium")
+        report_missing("Chromium", "chromium")
     with sync_playwright() as playwright:
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=executable, args=sandbox)
@@ -89,7 +75,7 @@ def postgres() -> Iterator[str]:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = found[-1] if found else shutil.which("initdb")
     if not initdb:
-        _missing("PostgreSQL", "postgresql")
+        report_missing("PostgreSQL", "postgresql")
     # PostgreSQL refuses to be root, and its own user can't see below pytest's private folder.
     folder = tempfile.mkdtemp(prefix="linear-neuron-postgres-")
     user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []

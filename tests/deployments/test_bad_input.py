@@ -8,7 +8,7 @@ import pytest
 
 from deployments.deploy import read_deployments
 from tasks.errors import UserError
-from tests.deployments.parts import CLEAN, Api, Server, free_port
+from tests.deployments.helpers import CLEAN, Api, Server, free_port
 
 
 def refusal(folder: Path, *arguments: str, **settings: str) -> str:

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tasks.registry.versions import list_versions, read_version
 from tasks.storage.store import Store
-from tests.deployments.parts import Stack
+from tests.deployments.helpers import Stack
 
 pytestmark = pytest.mark.usefixtures("silenced")
 WHILE_A_RUN_RUNS = 60_000  # milliseconds

@@ -12,7 +12,7 @@ import pytest
 from deployments.cli import SETTINGS
 from tasks.registry.versions import list_versions, version_folder
 from tasks.storage.store import Store
-from tests.conftest import Run, make_version
+from tests.helpers import Run, make_version
 
 
 def test_retrain_prints_a_summary_and_the_versions_folder_as_the_last_line(run_cli: Run, store: Store) -> None:

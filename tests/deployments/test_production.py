@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import httpx
 
-from tests.deployments.parts import ENDLESS, QUICK, Server, Stack, eventually
+from tests.deployments.helpers import ENDLESS, QUICK, Server, Stack, eventually
 
 
 def test_a_request_without_the_auth_string_gets_401(production: Stack) -> None:

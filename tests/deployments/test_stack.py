@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.deployments.parts import CLEAN, ENDLESS, QUICK, Api, Stack, Webhook, eventually
+from tests.deployments.helpers import CLEAN, ENDLESS, QUICK, Api, Stack, Webhook, eventually
 
 pytestmark = pytest.mark.usefixtures("silenced")
 

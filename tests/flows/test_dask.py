@@ -18,7 +18,7 @@ from tasks.errors import UserError
 from tasks.parameters import Batch
 from tasks.scoring.batch import read_manifest
 from tasks.storage.store import Store
-from tests.flows.parts import PATIENCE, check, contents, wait_until
+from tests.flows.helpers import PATIENCE, check, contents, wait_until
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

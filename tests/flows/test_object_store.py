@@ -19,8 +19,8 @@ from tasks.registry.verify import verify
 from tasks.registry.versions import list_versions
 from tasks.scoring.batch import read_manifest
 from tasks.storage.store import Store
-from tests.conftest import Run
-from tests.flows.parts import check, contents
+from tests.flows.helpers import check, contents
+from tests.helpers import Run
 
 PACKAGE = Dataset(source="package")
 

@@ -21,8 +21,8 @@ from tasks.registry.verify import verify
 from tasks.registry.versions import list_versions, version_folder
 from tasks.scoring.batch import read_manifest
 from tasks.storage.store import Store, digest
-from tests.conftest import Run, make_version
-from tests.flows.parts import check, contents, wait_until
+from tests.flows.helpers import check, contents, wait_until
+from tests.helpers import Run, make_version
 
 
 def test_a_batch_leaves_predictions_rejects_and_a_manifest_and_its_report_in_the_ui(served: Store, inbox: Path) -> None:

@@ -9,7 +9,7 @@ from tasks.registry.champion import POINTER, log_decision, promote
 from tasks.registry.verify import verify
 from tasks.registry.versions import read_version, version_folder
 from tasks.storage.store import Store
-from tests.conftest import make_version
+from tests.helpers import make_version
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from tasks.registry.champion import (
 )
 from tasks.registry.versions import version_folder
 from tasks.storage.store import Store
-from tests.conftest import make_version
+from tests.helpers import make_version
 
 
 @pytest.fixture

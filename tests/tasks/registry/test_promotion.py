@@ -9,7 +9,7 @@ from tasks.parameters import Promotion
 from tasks.registry.champion import PromotionDecision
 from tasks.registry.promotion import judge
 from tasks.storage.store import Store
-from tests.conftest import make_version
+from tests.helpers import make_version
 
 
 def a_split(rows: int = 40, spread: float = 1.0) -> Split:

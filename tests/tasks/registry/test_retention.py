@@ -11,7 +11,7 @@ from tasks.registry.champion import LOG, promote
 from tasks.registry.retention import clean_store
 from tasks.registry.versions import list_versions, version_folder
 from tasks.storage.store import Store
-from tests.conftest import make_version
+from tests.helpers import make_version
 
 STRICT = Retention(newest=1, days=0)
 

@@ -13,9 +13,10 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
+import pytest
 
 Run = dict[str, Any]
 ENDLESS = {"training": {"epochs": 100_000, "batch_size": 1}}
@@ -219,3 +220,16 @@ class Webhook:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}/"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+
+def start_beating_run(stack: Stack, name: str) -> str:
+    """Start a run under a deployment of its own, and return its id when the server has its first heartbeat."""
+    run = stack.api.trigger(ENDLESS, stack.api.copy_deployment(name))
+    stack.api.wait(run, "Running")
+    eventually(lambda: stack.api.heartbeats(run), 30, "the run's first heartbeat")
+    return run
+
+
+def report_missing(what: str, package: str) -> NoReturn:
+    """Skip the test, or fail it in CI, where everything must be installed."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {what}: apt-get install {package}")

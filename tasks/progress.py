@@ -1,40 +1,56 @@
-"""Progress as people see it: a bar in the terminal, and an artifact in the UI."""
+"""Progress as people see it: a bar in the terminal, and an artifact in the Prefect UI."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import cast
+from typing import Protocol, cast
 from uuid import UUID
 
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-OnRead = Callable[[int], None]  # bytes of a file that were just read
+from tasks.steps import get_logger, is_recorded
+
+
+class Advance(Protocol):
+    """What `progress` hands to the work that it shows."""
+
+    def __call__(self, count: int, text: str = "") -> None:
+        """Count so many more units as done, and show a text beside the bar."""
 
 
 @contextmanager
-def show_progress(message: str, total: int) -> Iterator[OnRead]:
-    """A bar in the terminal, and in the UI an artifact for what takes more than two seconds."""
-    done, shown = 0, time.monotonic() + 1
+def progress(title: str, total: int) -> Iterator[Advance]:
+    """Show how much of `total` is done, in whatever unit: as a bar on stderr and, in a recorded run, as an artifact."""
+    terminal = Console(stderr=True)  # Standard output is for results.
+    columns = BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}", markup=False)
+    bar = Progress(
+        TextColumn("{task.description}", markup=False), *columns, console=terminal, disable=not terminal.is_terminal
+    )
+    line = bar.add_task(title, total=total, text="")
     artifact: UUID | None = None
-    terminal = Console(stderr=True)
-    columns = (TextColumn(message), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=terminal, disable=not terminal.is_terminal) as bar:
-        line = bar.add_task("", total=total)
+    shown = time.monotonic()
 
-        def on_read(count: int) -> None:
-            nonlocal done, artifact, shown
-            done += count
-            bar.update(line, completed=done)
-            if time.monotonic() - shown > 1:  # An update is a request; more than one a second shows nobody more.
-                shown = time.monotonic()
-                share = min(100.0, 100 * done / max(1, total))
-                if artifact is None:
-                    artifact = cast(UUID, create_progress_artifact(share, description=f"Scoring {message}"))
-                else:
-                    update_progress_artifact(artifact, share)
+    def show(percent: float) -> None:
+        nonlocal artifact, shown
+        shown = time.monotonic()
+        if not is_recorded():
+            return
+        from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
-        yield on_read
-        if artifact is not None:
-            update_progress_artifact(artifact, 100.0)
+        try:
+            if artifact is None:
+                artifact = cast(UUID, create_progress_artifact(percent, description=title))
+            else:
+                update_progress_artifact(artifact, percent)
+        except Exception as error:  # noqa: BLE001, a server that can't be reached must not end the work
+            get_logger().debug("The progress can't be shown: %s", error)
+
+    def advance(count: int, text: str = "") -> None:
+        bar.update(line, advance=count, text=text)
+        if time.monotonic() - shown > 1:  # An update is a request, and more than one a second shows nobody more.
+            show(bar.tasks[line].percentage)
+
+    with bar:
+        yield advance
+        show(100.0)

@@ -14,7 +14,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from tasks.errors import UserError
 from tasks.parameters import Batch
-from tasks.progress import OnRead, show_progress
+from tasks.progress import progress
 from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult
 from tasks.scoring.score import Scored, Scorer
 from tasks.steps import get_logger, task
@@ -26,6 +26,7 @@ from tasks.tables.parquet import count_rows, open_parquet, read_rows, write_parq
 
 REJECTS_HEADER = b"line,column,value,reason,raw\n"
 THREADS = 3  # blocks that are scored at a time; Polars spreads each over the cores, but not every step of it
+OnRead = Callable[[int], None]  # is called with the number of bytes of every read
 CONNECTING = 10  # seconds that a cluster has to answer
 
 
@@ -140,10 +141,10 @@ def score_group(parts: list[Chunk], job: BatchRun) -> list[FileResult]:
     """
     results = []
     more = f" and {len(parts) - 1} more" if len(parts) > 1 else ""
-    with show_progress(parts[0].source.name + more, sum(part.size for part in parts)) as on_read:
+    with progress(f"Scoring {parts[0].source.name}{more}", sum(part.size for part in parts)) as advance:
         for part in parts:
             try:
-                results.append(score_part(part, job, on_read))
+                results.append(score_part(part, job, advance))
             except Exception as error:  # noqa: BLE001, whatever a file has in store must not stop the others
                 if not isinstance(error, UserError):
                     get_logger().exception("%s can't be predicted", part.source.path)

@@ -48,14 +48,12 @@ def retrain(
     """
     began = time.time()
     os.environ["LINEAR_NEURON_STORE"] = store
-    from tasks.dataset import boston
-    from tasks.registry.fingerprint import fingerprint
-    from tasks.registry.versions import find_version, read_version
+    from tasks.registry.versions import find_unchanged, read_version
     from tasks.storage.store import Store
     from tasks.training.process import warm_up
 
     wait_for_server = begin_server()
-    if force or not find_version(Store(), fingerprint(boston.SHA256, dataset, training, table)):
+    if force or not find_unchanged(Store(), dataset, training, table):
         warm_up()  # Another process imports Keras, and this one what else will be needed, while the server starts.
         importlib.import_module("tasks.reporting.plots")
         importlib.import_module("tasks.reporting.csv_files")

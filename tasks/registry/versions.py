@@ -13,6 +13,7 @@ from typing import Any
 from upath import UPath
 
 from tasks.dataset.rows import Download
+from tasks.dataset.sources import known_digest
 from tasks.errors import UserError
 from tasks.model import ModelVersion
 from tasks.parameters import Dataset, Table, Training
@@ -119,6 +120,18 @@ def find_version(store: Store, wanted: str) -> str | None:
     return None
 
 
+def find_unchanged(
+    store: Store, dataset: Dataset, training: Training, table: Table, sha256: str | None = None
+) -> str | None:
+    """Find the newest complete version that training would only make again.
+
+    Args:
+        sha256: digest of the data; without it the source is asked, which may not know before it has read them.
+    """
+    sha256 = sha256 or known_digest(dataset)
+    return find_version(store, fingerprint(sha256, dataset, training, table)) if sha256 else None
+
+
 @task("Begin a version")
 def begin(download: Download, dataset: Dataset, training: Training, table: Table, force: bool) -> NewVersion:
     """Names a new version and makes the folder that it is built in, unless an existing one would come out again.
@@ -128,7 +141,7 @@ def begin(download: Download, dataset: Dataset, training: Training, table: Table
     """
     store = Store()
     wanted = fingerprint(download.sha256, dataset, training, table)
-    known = None if force else find_version(store, wanted)
+    known = None if force else find_unchanged(store, dataset, training, table, download.sha256)
     if known:
         return NewVersion(known, str(version_folder(store, known)), Path(), wanted, unchanged=True)
     store.check_writable()

@@ -1,4 +1,4 @@
-"""The neuron as plain numbers: what `model.json` holds, and all that a prediction needs."""
+"""The model as plain numbers: what `model.json` holds, and all that a prediction needs."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,14 +17,14 @@ class LinearModel:
     bias: float
 
     def predict(self, x: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """`bias + sum(weight_i * feature_i)` in float32, feature by feature, for rows of shape (n, features)."""
+        """Predict rows of shape (n, features): `bias + sum(weight_i * feature_i)` in float32, feature by feature."""
         total = np.zeros(len(x), np.float32)
-        for location, weight in enumerate(self.weights):
-            total += np.float32(weight) * x[:, location].astype(np.float32)
+        for column, weight in enumerate(self.weights):
+            total += np.float32(weight) * x[:, column].astype(np.float32)
         return total + np.float32(self.bias)
 
     def formula(self, features: list[str], target: str) -> str:
-        """The line as people write it, such as `MEDV = 3.3428 * RM + 1.2761`."""
+        """Write the model as people do, such as `MEDV = 3.3428 * RM + 1.2761`."""
         terms = " + ".join(f"{weight:.4f} * {name}" for weight, name in zip(self.weights, features, strict=True))
         return f"{target} = {terms} + {self.bias:.4f}".replace("+ -", "- ")
 
@@ -59,5 +59,5 @@ class ModelVersion(BaseModel):
 
     @property
     def linear_model(self) -> LinearModel:
-        """The numbers that predict."""
+        """Weights and bias alone, which is all that predicts."""
         return LinearModel(tuple(self.weights), self.bias)

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from deployments.server import begin_server
 from tasks.errors import UserError
-from tasks.parameters import Batch, Dataset, Promotion, Retention, Table, Training
+from tasks.parameters import Batch, Dataset, ExampleInputs, Promotion, Retention, Training
 
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # no telemetry from the server, which also locks SQLite at start-up
@@ -33,7 +33,7 @@ def retrain(
     *,
     dataset: Dataset = Dataset(),
     training: Training = Training(),
-    table: Table = Table(),
+    table: ExampleInputs = ExampleInputs(),
     promotion: Promotion = Promotion(),
     retention: Retention = Retention(),
     force: bool = False,

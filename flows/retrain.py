@@ -7,7 +7,7 @@ from prefect.states import Completed
 
 from tasks.dataset.download import download
 from tasks.dataset.split import extract_features, split
-from tasks.parameters import Dataset, Promotion, Retention, Table, Training
+from tasks.parameters import Dataset, ExampleInputs, Promotion, Retention, Training
 from tasks.registry.promotion import apply_decision, compare
 from tasks.registry.retention import clean
 from tasks.registry.versions import begin, publish
@@ -29,7 +29,7 @@ def run_name() -> str:
 def retrain(
     dataset: Dataset = Dataset(),
     training: Training = Training(),
-    table: Table = Table(),
+    table: ExampleInputs = ExampleInputs(),
     promotion: Promotion = Promotion(),
     retention: Retention = Retention(),
     force: bool = False,

@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from tasks.parameters import Dataset, Table, Training
+from tasks.parameters import Dataset, ExampleInputs, Training
 from tasks.storage.store import digest, to_json
 
 TASKS = Path(__file__).parents[1]
@@ -39,7 +39,7 @@ def describe_code() -> dict[str, Any]:
     }
 
 
-def fingerprint(sha256: str, dataset: Dataset, training: Training, table: Table) -> str:
+def fingerprint(sha256: str, dataset: Dataset, training: Training, table: ExampleInputs) -> str:
     """A digest of all that decides the outcome: data, recipe, our code and the packages beneath it."""
     code = describe_code()
     return digest(

@@ -16,7 +16,7 @@ from tasks.dataset.rows import Download
 from tasks.dataset.sources import known_digest
 from tasks.errors import UserError
 from tasks.model import ModelVersion
-from tasks.parameters import Dataset, Table, Training
+from tasks.parameters import Dataset, ExampleInputs, Training
 from tasks.registry.fingerprint import fingerprint
 from tasks.steps import get_logger, task
 from tasks.storage.store import MANIFEST, Store, digest, to_json, user_errors
@@ -121,7 +121,7 @@ def find_version(store: Store, wanted: str) -> str | None:
 
 
 def find_unchanged(
-    store: Store, dataset: Dataset, training: Training, table: Table, sha256: str | None = None
+    store: Store, dataset: Dataset, training: Training, table: ExampleInputs, sha256: str | None = None
 ) -> str | None:
     """Find the newest complete version that training would only make again.
 
@@ -133,7 +133,7 @@ def find_unchanged(
 
 
 @task("Begin a version")
-def begin(download: Download, dataset: Dataset, training: Training, table: Table, force: bool) -> NewVersion:
+def begin(download: Download, dataset: Dataset, training: Training, table: ExampleInputs, force: bool) -> NewVersion:
     """Names a new version and makes the folder that it is built in, unless an existing one would come out again.
 
     Raises:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.dataset.rows import Floats, Split
-from tasks.parameters import Table
+from tasks.parameters import ExampleInputs
 from tasks.registry.versions import NewVersion
 from tasks.steps import task
 from tasks.training.results import TrainingResult
@@ -21,7 +21,7 @@ def predict_test(split: Split, trained: TrainingResult) -> pd.DataFrame:
     return frame
 
 
-def table_values(split: Split, table: Table) -> Floats:
+def table_values(split: Split, table: ExampleInputs) -> Floats:
     """The values to predict for, shape (n, features): the first feature's vary, the others stand at their mean."""
     values = np.array(table.values)
     if not len(values):
@@ -32,7 +32,7 @@ def table_values(split: Split, table: Table) -> Floats:
     return x
 
 
-def predict_table(split: Split, trained: TrainingResult, table: Table) -> pd.DataFrame:
+def predict_table(split: Split, trained: TrainingResult, table: ExampleInputs) -> pd.DataFrame:
     """A row a value: the features and the predicted target."""
     x = table_values(split, table)
     frame = pd.DataFrame(x, columns=list(split.features))
@@ -41,7 +41,9 @@ def predict_table(split: Split, trained: TrainingResult, table: Table) -> pd.Dat
 
 
 @task("Write the predictions")
-def write_predictions(split: Split, trained: TrainingResult, table: Table, draft: NewVersion) -> list[dict[str, float]]:
+def write_predictions(
+    split: Split, trained: TrainingResult, table: ExampleInputs, draft: NewVersion
+) -> list[dict[str, float]]:
     """Writes `predictions_test.csv`, `predictions_table.csv` and `history.csv`; returns the table's rows.
 
     A float32 is written in the fewest digits that read back as the same float32.

@@ -11,7 +11,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from flows.retrain import retrain
 from tasks.errors import UserError
-from tasks.parameters import Dataset, Table, Training
+from tasks.parameters import Dataset, ExampleInputs, Training
 from tasks.registry.versions import list_versions, read_version, version_folder
 from tasks.reporting.plots import PLOTS
 from tasks.storage.store import Store, digest
@@ -109,7 +109,7 @@ def test_several_features_another_target_and_table(store: Store, server: str) ->
     retrain(
         Dataset(source="package", features=["LSTAT", "AGE"], target="RM"),
         Training(epochs=1, validation_split=0),
-        Table(values=[10]),
+        ExampleInputs(values=[10]),
     )
     (version,) = list_versions(store)
     neuron = read_version(store, version)

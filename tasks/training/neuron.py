@@ -10,8 +10,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
+
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Other kernels round differently, and announce themselves.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+import keras  # TensorFlow reads the two settings once, when it is first imported.
 import tensorflow as tf
 
 from tasks.dataset.rows import Floats, Rows
@@ -19,9 +22,6 @@ from tasks.errors import UserError
 from tasks.model import LinearModel
 from tasks.parameters import Training
 from tasks.training.results import TrainingResult
-
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Other kernels round differently, and announce themselves.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 OnEpoch = Callable[[int, float, float | None], None]  # epoch from 1, loss, val_loss
 

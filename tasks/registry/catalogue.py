@@ -7,29 +7,26 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tasks.registry.champion import read_champion, read_log
+from tasks.registry.champion import find_standings
 from tasks.registry.versions import list_versions, read_manifest, read_version
 from tasks.storage.store import Store
 
 
 def list_models(store: Store) -> list[dict[str, Any]]:
-    """A row a complete version, oldest first; `status` is champion, previous, refused, promoted or nothing."""
-    champion = read_champion(store)
-    last = {entry["version"]: entry["action"] for entry in read_log(store)}
+    """List every complete version, oldest first; `status` is champion, previous, refused, promoted or nothing."""
+    standings = find_standings(store)
     rows = []
     for version in list_versions(store):
-        neuron, test = read_version(store, version), read_version(store, version).metrics["test"]
-        status = last.get(version, "")
-        if champion:
-            status = {champion.version: "champion", champion.previous: "previous"}.get(version, status)
+        model = read_version(store, version)
+        test = model.metrics["test"]
         rows.append(
             {
                 "version": version,
-                "created_at": neuron.created_at.isoformat(timespec="seconds"),
-                "features": neuron.features,
+                "created_at": model.created_at.isoformat(timespec="seconds"),
+                "features": model.features,
                 "test_mse": test["neuron"]["mse"],
                 "floor_mse": test["least_squares"]["mse"],
-                "status": status,
+                "status": standings.get(version, ("", ""))[0],
                 "bytes": sum(file["bytes"] for file in read_manifest(store, version)["files"].values()),
             }
         )
@@ -37,7 +34,7 @@ def list_models(store: Store) -> list[dict[str, Any]]:
 
 
 def render_models(rows: list[dict[str, Any]]) -> str:
-    """The rows as a table for the terminal, the newest version last."""
+    """Draw the rows as a table for the terminal, the newest version last."""
     table = Table(box=None, pad_edge=False)
     for head in ("version", "age", "features", "test MSE", "against the floor", "status", "size"):
         table.add_column(head, justify="right" if head in ("test MSE", "size") else "left", no_wrap=True)

@@ -1,7 +1,11 @@
-"""The champion: which version serves, since when, and the way back."""
+"""The champion: which version serves, since when, and the way back.
+
+The pointer is the truth and the log explains it. The pointer carries its own line of the log, so that the two are one
+write in effect: whoever comes after a run that was killed between them reads the line there, or writes it.
+"""
 
 import json
-from collections.abc import Callable
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.errors import UserError
 from tasks.registry.versions import list_versions, read_version
-from tasks.storage.store import Store, to_json
+from tasks.storage.store import TRIES, Store, Tagged, make_conflict, to_json
+
+POINTER, LOG = "champion.json", "promotions.jsonl"
 
 
 @dataclass(frozen=True)
@@ -23,9 +29,6 @@ class PromotionDecision:
     champion: str | None  # whom it was compared with
 
 
-POINTER, LOG = "champion.json", "promotions.jsonl"
-
-
 class Champion(BaseModel):
     """The content of `champion.json`."""
 
@@ -35,10 +38,11 @@ class Champion(BaseModel):
     since: datetime
     previous: str | None  # the champion before; none at first, and after a rollback
     reason: str
+    entry: dict[str, Any] = {}  # the line of the log about this change; older pointers have none
 
 
 def read_champion(store: Store) -> Champion | None:
-    """Which version serves, if any.
+    """Read which version serves, if any.
 
     Raises:
         UserError: the pointer is damaged; says what is known good and how to restore it.
@@ -52,7 +56,7 @@ def _parse(store: Store, data: bytes | None) -> Champion | None:
     try:
         return Champion.model_validate_json(data)
     except ValidationError as error:
-        served = [entry["version"] for entry in read_log(store) if entry["action"] != "refused"]
+        served = [entry["version"] for entry in _read_lines(store) if entry["action"] != "refused"]
         good = served[-1] if served else (list_versions(store) or ["VERSION"])[-1]
         raise UserError(
             f"{store.root / POINTER} is damaged; the last known champion is {good}. "
@@ -61,86 +65,164 @@ def _parse(store: Store, data: bytes | None) -> Champion | None:
 
 
 def read_log(store: Store) -> list[dict[str, Any]]:
-    """Every promotion, refusal and rollback, oldest first: `at`, `action`, `version`, `reason`, `figures`."""
-    return [json.loads(line) for line in (store.read(store.root / LOG) or b"").splitlines()]
+    """Read every promotion, refusal and rollback, oldest first: `at`, `action`, `version`, `reason`, `figures`.
+
+    Raises:
+        UserError: a line is damaged.
+    """
+    owed = _owed_entry(store.read(store.root / POINTER))  # read first, so that no other line can be missing below
+    entries = _read_lines(store)
+    return entries if not owed or owed["id"] in {entry.get("id") for entry in entries} else [*entries, owed]
+
+
+def _peek(pointer: bytes | None) -> Champion | None:
+    """Read a pointer that may be damaged, and then is none."""
+    try:
+        return Champion.model_validate_json(pointer or b"")
+    except ValidationError:
+        return None
+
+
+def _owed_entry(pointer: bytes | None) -> dict[str, Any]:
+    """Find the line that a pointer carries; it is empty where there is none."""
+    champion = _peek(pointer)
+    return champion.entry if champion else {}
+
+
+def _read_lines(store: Store) -> list[dict[str, Any]]:
+    entries = []
+    for number, line in enumerate((store.read(store.root / LOG) or b"").splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+            datetime.fromisoformat(entry["at"])
+            entries.append({**entry, "version": str(entry["version"]), "action": str(entry["action"])})
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{store.root / LOG}, line {number}, is damaged: {line[:80]!r}. "
+                "Restore the file from a copy, or delete that line."
+            ) from error
+    return entries
 
 
 def promote(store: Store, version: str, reason: str, decision: PromotionDecision | None = None) -> Champion:
-    """Makes a version the champion, and notes it.
+    """Make a version the champion, and log it.
 
     Args:
-        verdict: what the promotion rests on; if the champion is no longer the one that was compared with, it is off.
+        store: where the version is.
+        version: its name.
+        reason: why, for those who read the log.
+        decision: what the promotion rests on; if the champion is no longer the one that was compared with, it is off.
 
     Raises:
         UserError: the version is not complete, or the comparison is out of date.
     """
-    read_version(store, version)
+    key = version if decision else secrets.token_hex(8)
+    with store.exclusive():
+        for _ in range(TRIES):
+            tagged = store.load(store.root / POINTER)
+            present = _peek(tagged.data)  # A damaged pointer counts for none: a promotion is how it is restored.
+            if present and _is_logged(store, present, key):
+                return present
+            read_version(store, version)
+            champion = _succeed(present, version, reason, decision)
+            figures = decision.figures if decision else {}
+            if swap(store, tagged, champion, _entry(key, "promoted", version, reason, figures=figures)):
+                return champion
+    raise make_conflict(store.root / POINTER)
 
-    def change(present: Champion | None) -> Champion:
-        now = present.version if present else None
-        if decision and decision.champion != now:
-            raise UserError(
-                f"{version} was compared with {decision.champion}, but {now} is champion by now; compare again."
-            )
-        if present and now == version:
-            return present.model_copy(update={"reason": reason})
-        return Champion(version=version, since=datetime.now(UTC), previous=now, reason=reason)
 
-    return _replace(store, change, "promoted", decision.figures if decision else {})
+def _succeed(present: Champion | None, version: str, reason: str, decision: PromotionDecision | None) -> Champion:
+    """Make the pointer that follows the present one."""
+    now = present.version if present else None
+    if decision and decision.champion != now:
+        raise UserError(
+            f"{version} was compared with {decision.champion}, but {now} is champion by now; compare again."
+        )
+    if present and now == version:
+        return present.model_copy(update={"reason": reason})
+    return Champion(version=version, since=datetime.now(UTC), previous=now, reason=reason)
 
 
 def roll_back(store: Store, reason: str) -> Champion:
-    """Makes the champion before the champion again, and notes it.
+    """Make the champion before the champion again, and log it.
 
     Raises:
         UserError: there is none before, or it is no longer complete.
     """
-
-    def change(present: Champion | None) -> Champion:
-        if present is None or present.previous is None:
-            raise UserError(
-                "There is no champion before to go back to; name a version instead: linear-neuron promote VERSION."
-            )
-        read_version(store, present.previous)
-        return Champion(version=present.previous, since=datetime.now(UTC), previous=None, reason=reason)
-
-    return _replace(store, change, "rolled back", {})
-
-
-def _replace(
-    store: Store, change: Callable[[Champion | None], Champion], action: str, figures: dict[str, float | None]
-) -> Champion:
-    """Replaces the pointer, then notes it: the pointer is the truth, and the log explains it."""
-    done: list[Champion] = []
-
-    def swap(data: bytes | None) -> bytes:
-        try:
-            present = _parse(store, data)
-        except UserError:
-            if action != "promoted":
-                raise
-            present = None  # A promotion is how a damaged pointer is restored.
-        done.append(change(present))
-        return to_json(done[-1].model_dump(mode="json"))
-
+    key = secrets.token_hex(8)
     with store.exclusive():
-        store.update(store.root / POINTER, swap)
-        champion = done[-1]
-        log_decision(store, action, champion.version, champion.reason, previous=champion.previous, figures=figures)
-    return champion
+        for _ in range(TRIES):
+            tagged = store.load(store.root / POINTER)
+            present = _parse(store, tagged.data)
+            if present and _is_logged(store, present, key):
+                return present
+            if present is None or present.previous is None:
+                raise UserError(
+                    "There is no champion before to go back to; name a version instead: linear-neuron promote VERSION."
+                )
+            version = read_version(store, present.previous).version
+            champion = Champion(version=version, since=datetime.now(UTC), previous=None, reason=reason)
+            if swap(store, tagged, champion, _entry(key, "rolled back", version, reason, figures={})):
+                return champion
+    raise make_conflict(store.root / POINTER)
+
+
+def swap(store: Store, expected: Tagged, champion: Champion, entry: dict[str, Any]) -> bool:
+    """Replace the pointer and log the change, unless the pointer is no longer the expected one.
+
+    The line that the expected pointer owes to the log is written first, since the pointer is about to forget it.
+    """
+    _append(store, _owed_entry(expected.data))
+    entry = {**entry, "previous": champion.previous}
+    data = to_json({**champion.model_dump(mode="json"), "entry": entry})
+    if not store.swap(store.root / POINTER, expected, data):
+        return False
+    _append(store, entry)
+    return True
 
 
 def log_decision(store: Store, action: str, version: str, reason: str, **more: Any) -> None:
-    """Adds a line to the log."""
-    entry = {"at": datetime.now(UTC).isoformat(), "action": action, "version": version, "reason": reason, **more}
-    line = json.dumps(json.loads(to_json(entry))) + "\n"
-    store.update(store.root / LOG, lambda data: (data or b"") + line.encode())
+    """Add a line to the log."""
+    _append(store, _entry(more.pop("key", secrets.token_hex(8)), action, version, reason, **more))
+
+
+def _entry(key: str, action: str, version: str, reason: str, **more: Any) -> dict[str, Any]:
+    at = datetime.now(UTC).isoformat()
+    return {"at": at, "action": action, "version": version, "reason": reason, **more, "id": key}
+
+
+def _append(store: Store, entry: dict[str, Any]) -> None:
+    """Add an entry to the log unless it is there already."""
+    if not entry:
+        return
+    line = (json.dumps(json.loads(to_json(entry))) + "\n").encode()
+
+    def add(data: bytes | None) -> bytes:
+        if data and _holds(data, entry["id"]):
+            return data
+        return (data or b"") + (b"" if (data or b"\n").endswith(b"\n") else b"\n") + line
+
+    store.update(store.root / LOG, add)
+
+
+def _holds(log: bytes, key: str) -> bool:
+    return b'"id": ' + json.dumps(key).encode() in log
+
+
+def _is_logged(store: Store, present: Champion, key: str) -> bool:
+    return present.entry.get("id") == key or _holds(store.read(store.root / LOG) or b"", key)
+
+
+def find_standings(store: Store) -> dict[str, tuple[str, str]]:
+    """Find what each version is (champion, previous, or what was last done with it), and why."""
+    standings = {entry["version"]: (entry["action"], entry["reason"]) for entry in read_log(store)}
+    if champion := read_champion(store):
+        if champion.previous:
+            standings[champion.previous] = "previous", standings.get(champion.previous, ("", ""))[1]
+        standings[champion.version] = "champion", champion.reason
+    return standings
 
 
 def describe_standing(store: Store, version: str) -> str:
-    """In words: whether a version serves, or what was last said of it."""
-    champion = read_champion(store)
-    last = next((entry for entry in reversed(read_log(store)) if entry["version"] == version), None)
-    if champion and champion.version == version:
-        return f"champion: {champion.reason}"
-    return f"{last['action']}: {last['reason']}" if last else "never promoted"
+    """Say whether a version serves, or what was last done with it."""
+    return ": ".join(find_standings(store).get(version, ("never promoted",)))

@@ -1,52 +1,57 @@
 """Whether what is in the store is whole."""
 
 import json
+from typing import Any
+
+from upath import UPath
 
 from tasks.errors import UserError
-from tasks.registry.champion import POINTER, read_champion
-from tasks.registry.versions import list_versions, read_manifest, version_folder
+from tasks.registry.champion import POINTER, read_champion, read_log
+from tasks.registry.versions import list_versions
 from tasks.storage.files import digest_file
-from tasks.storage.store import MANIFEST, Store, digest
+from tasks.storage.store import MANIFEST, Store, user_errors
 
 
 def verify(store: Store) -> list[str]:
-    """Checks every manifest's digests, and the pointer; a sentence for each thing that is not as it should be."""
-    found = []
-    for version in list_versions(store):
-        try:
-            files = read_manifest(store, version)["files"]
-        except UserError as error:
-            found.append(str(error))
-            continue
-        for name, facts in files.items():
-            data = store.read(version_folder(store, version) / name)
-            if data is None:
-                found.append(f"{version_folder(store, version) / name} is missing.")
-            elif digest(data) != facts["sha256"]:
-                found.append(f"{version_folder(store, version) / name} has other bytes than its manifest says.")
-    found += verify_batches(store)
+    """Check every digest, the pointer and the log; a sentence for each thing that is wrong."""
+    versions, found = list_versions(store), []
+    for room in ("models", "predictions"):
+        for name in store.names(room):
+            found += verify_folder(store.root / room / name)
     for name in store.names("datasets"):
-        if digest(store.read(store.root / "datasets" / name) or b"") != name.partition(".")[0]:
-            found.append(f"{store.root / 'datasets' / name} has other bytes than its name says.")
+        path = store.root / "datasets" / name
+        if not name.startswith(".") and digest_file(path) != name.partition(".")[0]:
+            found.append(f"{path} has other bytes than its name says.")
     try:
         champion = read_champion(store)
-        if champion and champion.version not in list_versions(store):
+        if champion and champion.version not in versions:
             found.append(f"{store.root / POINTER} points to {champion.version}, which is not a complete version.")
+        read_log(store)
     except UserError as error:
         found.append(str(error))
     return found
 
 
-def verify_batches(store: Store) -> list[str]:
-    """The same for the batches in the store, whose files may be too large to hold in memory."""
+def verify_folder(folder: UPath) -> list[str]:
+    """Check the files of a version or a batch against its manifest; an unfinished one has nothing to check."""
     found = []
-    for batch in store.names("predictions"):
-        location = store.root / "predictions" / batch
-        manifest = store.read(location / MANIFEST)
-        for name, facts in json.loads(manifest)["files"].items() if manifest else ():
-            if not (location / name).exists():
-                found.append(f"{location / name} is missing.")
-                continue
-            if digest_file(location / name) != facts["sha256"]:
-                found.append(f"{location / name} has other bytes than its manifest says.")
+    with user_errors(folder):
+        try:
+            files = list_files(json.loads((folder / MANIFEST).read_bytes()))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return [f"{folder / MANIFEST} is damaged; restore it from a copy, or remove {folder}."]
+        for name, sha256 in files.items():
+            try:
+                if digest_file(folder / name) != sha256:
+                    found.append(f"{folder / name} has other bytes than its manifest says.")
+            except FileNotFoundError:
+                found.append(f"{folder / name} is missing.")
     return found
+
+
+def list_files(manifest: dict[str, Any]) -> dict[str, str]:
+    """List names and sha256s: a version has them in `files`, and a batch among the outputs of its inputs."""
+    groups = [manifest.get("files", {}), *(result["outputs"] for result in manifest.get("inputs", ()))]
+    return {name: facts["sha256"] for group in groups for name, facts in group.items()}

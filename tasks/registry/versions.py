@@ -19,6 +19,7 @@ from tasks.model import ModelVersion
 from tasks.parameters import Dataset, ExampleInputs, Training
 from tasks.registry.fingerprint import fingerprint
 from tasks.steps import get_logger, task
+from tasks.storage.files import describe_file
 from tasks.storage.store import MANIFEST, Store, digest, to_json, user_errors
 
 
@@ -34,7 +35,7 @@ class NewVersion:
 
 
 def version_folder(store: Store, version: str) -> UPath:
-    """The folder of a version."""
+    """Locate the folder of a version."""
     return store.root / "models" / version
 
 
@@ -58,13 +59,12 @@ def publish_version(store: Store, version: str, folder: Path) -> UPath:
     files: dict[str, dict[str, Any]] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
-        data = path.read_bytes()
-        files[name] = {"sha256": digest(data), "bytes": len(data)}
+        files[name] = describe_file(path)
         if store.local:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         else:
-            store.write(location / name, data)
+            store.write(location / name, path.read_bytes())
     store.write(location / MANIFEST, to_json({"version": version, "files": files}))
     if not store.local:
         shutil.rmtree(folder)
@@ -72,7 +72,7 @@ def publish_version(store: Store, version: str, folder: Path) -> UPath:
 
 
 def list_versions(store: Store) -> list[str]:
-    """Every complete version, oldest first."""
+    """List every complete version, oldest first."""
     with user_errors(store.root):
         return [name for name in store.names("models") if (version_folder(store, name) / MANIFEST).exists()]
 
@@ -113,7 +113,7 @@ def read_version(store: Store, version: str) -> ModelVersion:
 
 
 def find_version(store: Store, wanted: str) -> str | None:
-    """The newest complete version with this fingerprint."""
+    """Find the newest complete version with this fingerprint."""
     for version in reversed(list_versions(store)):
         if read_version(store, version).fingerprint == wanted:
             return version

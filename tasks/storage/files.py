@@ -5,8 +5,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from io import BufferedReader
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
+
+from upath import UPath
 
 SYNC_BYTES = 32 << 20  # what may wait for the disk; on 300 MB, a tenth of the time is saved at the end
 
@@ -45,7 +48,12 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> str:
     return sha256.hexdigest()
 
 
-def digest_file(path: Path) -> str:
-    """The sha256 of a file."""
-    with path.open("rb") as file:
+def digest_file(path: Path | UPath) -> str:
+    """Digest a file of any size, in hex, wherever it is."""
+    with cast(BufferedReader, path.open("rb")) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe_file(path: Path | UPath) -> dict[str, Any]:
+    """Say of a file what manifests keep: its `sha256` and how many `bytes` it has."""
+    return {"sha256": digest_file(path), "bytes": path.stat().st_size}

@@ -5,13 +5,14 @@ The one commit rule is "manifest last": a folder counts when its `manifest.json`
 
 import hashlib
 import json
+import math
 import os
 import secrets
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from filelock import FileLock, Timeout
 from upath import UPath
@@ -19,6 +20,14 @@ from upath import UPath
 from tasks.errors import UserError
 
 MANIFEST = "manifest.json"
+TRIES = 100  # of a change that others get in the way of
+
+
+class Tagged(NamedTuple):
+    """A file as it was when it was read."""
+
+    data: bytes | None  # None where there is no file
+    tag: str | None  # an object store's ETag
 
 
 def digest(data: bytes) -> str:
@@ -36,7 +45,7 @@ def _finite(value: Any) -> Any:
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_finite(item) for item in value]
-    if isinstance(value, float) and value - value != 0:
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
 
@@ -59,6 +68,11 @@ def user_errors(path: UPath) -> Iterator[None]:
             f"The store refuses {path}: {reason}. "
             "Mend its address, keys or permissions, or name another by --store or LINEAR_NEURON_STORE."
         ) from error
+
+
+def make_conflict(path: UPath) -> UserError:
+    """Make the error of a change that others got in the way of, again and again."""
+    return UserError(f"{path} is being changed by too many others at once; try again.")
 
 
 def locate(name: str) -> UPath:
@@ -127,32 +141,50 @@ class Store:
         finally:
             self._lock.release()
 
-    def update(self, path: UPath, change: Callable[[bytes | None], bytes]) -> None:
-        """Replaces a file by what `change` makes of its bytes (none if it is not there), losing no other update.
+    def load(self, path: UPath) -> Tagged:
+        """Read a file together with what `swap` needs to see whether it has changed since."""
+        if self.local:
+            return Tagged(self.read(path), None)
+        with user_errors(path):
+            try:
+                tag = path.fs.info(path.path)["ETag"]
+                return Tagged(path.fs.cat_file(path.path), tag)
+            except FileNotFoundError:
+                return Tagged(None, None)
 
-        On a disk a lock serialises updates. On an object store the put is conditional on what was read, by its ETag,
-        and starts over when somebody else was first.
+    def swap(self, path: UPath, expected: Tagged, data: bytes) -> bool:
+        """Replace a file by `data`, unless it has changed since it was loaded. Returns whether it was replaced.
+
+        On a disk a lock guards the comparison. On an object store the put is conditional on the ETag.
         """
         if self.local:
             with self.exclusive():
-                self.write(path, change(self.read(path)))
-            return
-        for _ in range(100):
-            with user_errors(path):
-                try:
-                    condition = {"IfMatch": path.fs.info(path.path)["ETag"]}
-                except FileNotFoundError:
-                    condition = {"IfNoneMatch": "*"}
-                data = change(None if "IfNoneMatch" in condition else path.fs.cat_file(path.path))
-                try:
-                    path.fs.pipe_file(path.path, data, **condition)
-                except OSError as error:
-                    code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
-                    if code not in ("PreconditionFailed", "ConditionalRequestConflict"):
-                        raise
-                else:
+                if self.read(path) != expected.data:
+                    return False
+                self.write(path, data)
+                return True
+        condition = {"IfNoneMatch": "*"} if expected.tag is None else {"IfMatch": expected.tag}
+        with user_errors(path):
+            try:
+                path.fs.pipe_file(path.path, data, **condition)
+            except Exception as error:
+                if self.read(path) == data:
+                    return True  # Only the reply was lost, and the put was tried again or given up.
+                code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")
+                if code not in ("PreconditionFailed", "ConditionalRequestConflict"):
+                    raise
+                return False
+        return True
+
+    def update(self, path: UPath, change: Callable[[bytes | None], bytes]) -> None:
+        """Replace a file by what `change` makes of its bytes (None if it is not there), losing no other update."""
+        with self.exclusive():
+            for _ in range(TRIES):
+                expected = self.load(path)
+                data = change(expected.data)
+                if data == expected.data or self.swap(path, expected, data):
                     return
-        raise UserError(f"{path} is being changed by too many others at once; try again.")
+        raise make_conflict(path)
 
     def read(self, path: UPath) -> bytes | None:
         """The bytes of a file, or none if there is no file."""

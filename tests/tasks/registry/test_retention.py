@@ -55,8 +55,8 @@ def test_unfinished_versions_go_when_they_are_old_and_what_is_not_ours_stays(ful
 
 
 def test_a_version_that_an_unfinished_batch_uses_stays(full: Store) -> None:
-    full.write(full.root / "predictions" / "inbox-d" / "half.csv", b"")
-    full.write(full.root / "predictions" / "inbox-e" / "manifest.json", b"{}")
+    full.write(full.root / "predictions" / "d-12345678" / "half.csv", b"")
+    full.write(full.root / "predictions" / "e-12345678" / "manifest.json", b"{}")
     assert clean_store(full, STRICT) == ["model a", "model e"]
 
 

@@ -7,6 +7,8 @@ bin := .venv/bin
 uv := $(bin)/uv --quiet
 # An environment of the user's may forbid bytecode; without it every start compiles TensorFlow and Prefect anew.
 unexport PYTHONDONTWRITEBYTECODE
+# On a busy machine compiling one large file may take longer than the minute that uv allows it.
+export UV_COMPILE_BYTECODE_TIMEOUT = 0
 
 run: .venv/done
 	$(bin)/linear-neuron retrain

@@ -63,3 +63,11 @@ def test_the_process_ends_when_whoever_asked_was_killed() -> None:
     while Path(f"/proc/{trainer}").exists() and "zombie" not in Path(f"/proc/{trainer}/status").read_text():
         assert time.monotonic() < deadline, "the training process outlives who asked for it"
         time.sleep(0.1)
+
+
+def test_the_process_uses_the_kernels_that_round_alike_everywhere() -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    done = subprocess.run(
+        [sys.executable, "-c", "import tasks.training.neuron"], env=clean, capture_output=True, text=True, check=True
+    )
+    assert "oneDNN" not in done.stderr

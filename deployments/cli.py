@@ -1,6 +1,5 @@
 """The command line: the flows' own parameter models, unfolded into flags."""
 
-import importlib
 import os
 import sys
 import time
@@ -49,17 +48,14 @@ def retrain(
     began = time.time()
     os.environ["LINEAR_NEURON_STORE"] = store
     from tasks.registry.versions import find_unchanged, read_version
+    from tasks.reporting.retrain import prepare, summarize
     from tasks.storage.store import Store
-    from tasks.training.process import warm_up
 
     wait_for_server = begin_server()
     if force or not find_unchanged(Store(), dataset, training, table):
-        warm_up()  # Another process imports Keras, and this one what else will be needed, while the server starts.
-        importlib.import_module("tasks.reporting.plots")
-        importlib.import_module("tasks.reporting.csv_files")
+        prepare()  # The flow does so too; here it need not wait for the server.
     from flows.retrain import retrain as flow
     from tasks.registry.champion import describe_standing
-    from tasks.reporting.retrain import summarize
 
     wait_for_server()
     state = flow(dataset, training, table, promotion, retention, force, return_state=True)

@@ -5,8 +5,7 @@ from pathlib import PurePath
 from prefect import flow, runtime
 
 from tasks.parameters import Batch
-from tasks.reporting.plots import draw_predictions
-from tasks.reporting.predict import report_batch
+from tasks.reporting.predict import draw_predictions, report_batch
 from tasks.scoring.batch import check_failures, invalidate_manifest, publish_batch, start_batch
 from tasks.scoring.inputs import find_inputs
 from tasks.scoring.plan import plan_batch

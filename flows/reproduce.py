@@ -18,7 +18,7 @@ def reproduce(version: str) -> tuple[bool, str]:
     Returns:
         Whether the weights agree to the bit, and a sentence for people.
     """
-    neuron, data, draft = recall(version)
-    dataset, training = Dataset(features=neuron.features, target=neuron.target), Training(**neuron.training)
-    rows = extract_features(split(data, dataset, training.validation_split), dataset)
-    return compare_bits(neuron, train(rows, training, draft).linear_model, draft)
+    model, snapshot, folder = recall(version)
+    dataset, training = Dataset(features=model.features, target=model.target), Training(**model.training)
+    rows = extract_features(split(snapshot, dataset, training.validation_split), dataset)
+    return compare_bits(model, train(rows, training, folder).linear_model, folder)

@@ -3,18 +3,17 @@
 from datetime import UTC, datetime
 
 from prefect import flow, runtime
-from prefect.states import Completed
 
-from tasks.dataset.download import download
+from tasks.dataset.sources import download
 from tasks.dataset.split import extract_features, split
 from tasks.parameters import Dataset, ExampleInputs, Promotion, Retention, Training
 from tasks.registry.promotion import apply_decision, compare
 from tasks.registry.retention import clean
-from tasks.registry.versions import begin, publish
-from tasks.reporting.retrain import report
+from tasks.registry.versions import UnchangedVersion, begin, publish
+from tasks.reporting.retrain import draw, prepare, report, write_predictions
+from tasks.steps import end_as
 from tasks.training.describe import describe
 from tasks.training.metrics import evaluate
-from tasks.training.process import warm_up
 from tasks.training.train import train
 
 
@@ -47,28 +46,21 @@ def retrain(
     Returns:
         The version's folder or URL; in a state named Unchanged if it is one that was there already.
     """
-    data = download(dataset)
-    all_columns = split(data, dataset, training.validation_split)
-    draft = begin(data, dataset, training, table, force)
-    if draft.unchanged:
-        message = f"Nothing has changed since {draft.version}."
-        # Prefect takes a returned state for the run's own, and its data for the result.
-        return Completed(name="Unchanged", message=message, data=draft.location)  # type: ignore[return-value]
-
-    warm_up()
-    # Only what trains pays for the import of pandas and matplotlib.
-    from tasks.reporting.csv_files import write_predictions
-    from tasks.reporting.plots import draw
-
+    snapshot = download(dataset)
+    all_columns = split(snapshot, dataset, training.validation_split)
+    new_version = begin(snapshot.origin.sha256, dataset, training, table, force)
+    if isinstance(new_version, UnchangedVersion):
+        return end_as("Unchanged", f"Nothing has changed since {new_version.version}.", new_version.location)
+    prepare()
+    folder = new_version.folder
     rows = extract_features(all_columns, dataset)
-    trained = train(rows, training, draft)
-    evaluation = evaluate(rows, trained)
-    predicted = write_predictions(rows, trained, table, draft)
-    draw(rows, trained, evaluation, draft)
-    neuron = describe(draft, data, rows, training, trained, evaluation)
-    decision = compare(neuron, all_columns, promotion)
-    report(draft, neuron, trained, predicted, decision)
-    publish(draft)
-    apply_decision(draft.version, decision)
+    evaluation = evaluate(rows, train(rows, training, folder), table)
+    write_predictions(rows, evaluation, folder)
+    draw(rows, evaluation, folder)
+    model = describe(new_version, snapshot, rows, evaluation)
+    decision = compare(model, evaluation.predicted["test"], all_columns, promotion)
+    report(model, evaluation, decision, folder)
+    publish(model.version, folder)
+    apply_decision(model.version, decision)
     clean(retention)
-    return draft.location
+    return new_version.location

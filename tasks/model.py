@@ -44,6 +44,7 @@ class ModelVersion(BaseModel):
     version: str
     features: list[str]
     target: str
+    labels: dict[str, str] = {}  # column -> what it means, with its unit; older versions have none
     weights: list[float]  # float32 values, one a feature, in raw feature units
     bias: float
     ranges: dict[str, tuple[float, float]]  # feature -> least and greatest value among the fitted rows

@@ -15,6 +15,7 @@ from prefect import Task
 from prefect.cache_policies import NO_CACHE
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.events import emit_event
+from prefect.states import Completed
 from prefect.utilities.timeout import timeout
 
 from tasks.errors import UnavailableError, UserError
@@ -92,6 +93,15 @@ def _may_retry(task: Any, run: Any, state: Any) -> bool:
 def get_logger() -> Any:
     """Return the run's logger, or the terminal's outside of a run."""
     return prefect.get_run_logger() if is_recorded() else PLAIN_LOGGER
+
+
+def end_as(name: str, message: str, result: R) -> R:
+    """Return what makes the flow's run end completed under another name; outside of a run, the result as it is."""
+    if not is_recorded():
+        PLAIN_LOGGER.info(message)
+        return result
+    # Prefect takes a returned state for the run's own, and its data for the result.
+    return Completed(name=name, message=message, data=result)  # type: ignore[return-value]
 
 
 def show_markdown(markdown: str, key: str, description: str) -> None:

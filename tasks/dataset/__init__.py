@@ -1,1 +1,1 @@
-"""The rows to learn from: Boston housing, its download and its split."""
+"""The rows to learn from: their sources, their columns and their split."""

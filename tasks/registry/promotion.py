@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tasks.dataset.rows import Floats, Rows, Split
+from tasks.dataset.rows import Floats, Predictions, Split
+from tasks.dataset.split import select_features
 from tasks.model import ModelVersion
 from tasks.parameters import Promotion
 from tasks.registry.champion import Champion, PromotionDecision, log_decision, promote, read_champion, roll_back
@@ -15,17 +16,24 @@ RESAMPLES = 2000
 
 
 def judge(
-    challenger: ModelVersion, champion: ModelVersion | None, all_columns: Split, promotion: Promotion
+    challenger: ModelVersion,
+    predicted: Predictions,
+    champion: ModelVersion | None,
+    all_columns: Split,
+    promotion: Promotion,
 ) -> PromotionDecision:
-    """Says whether the challenger should serve, by both models' squared errors on the same test rows.
+    """Say whether the challenger should serve, by both models' squared errors on the same test rows.
 
     Args:
-        everything: the rows with all columns, since the two may read different ones.
+        challenger: the new version.
+        predicted: what it predicts for the test rows.
+        champion: the version that serves, if any.
+        all_columns: the rows with all columns, since the champion may read other ones.
+        promotion: the rules.
     """
-    test = all_columns.test
-    challenger_errors = _squared_errors(challenger, all_columns, test)
-    spread = (_column(all_columns, test, challenger.target) - _mean(all_columns, challenger.target)) ** 2
-    error, mean_error = float(np.mean(challenger_errors)), float(np.mean(spread))
+    actual = all_columns.test.y
+    challenger_errors = (predicted - actual) ** 2
+    error, mean_error = float(np.mean(challenger_errors)), float(np.mean((actual - all_columns.train.y.mean()) ** 2))
     figures: dict[str, float | None] = {"challenger_mse": error, "mean_mse": mean_error}
 
     def say(promote: bool, reason: str) -> PromotionDecision:
@@ -37,7 +45,7 @@ def judge(
         return say(False, f"promotion is manual; to promote it: linear-neuron promote {challenger.version}.")
     if promotion.mode == "always":
         return say(True, "promotion.mode is always, so nothing was asked but finite numbers.")
-    if len(test) < 2 or np.ptp(_column(all_columns, test, challenger.target)) == 0:
+    if len(actual) < 2 or np.ptp(actual) == 0:
         return say(False, "the test rows are too few or all alike, so they prove nothing.")
     if error >= mean_error:
         return say(False, f"its test error {error:.2f} is no better than the mean predictor's {mean_error:.2f}.")
@@ -47,7 +55,8 @@ def judge(
         )
     if champion.target != challenger.target:
         return say(False, f"the champion predicts {champion.target}, so the two can't be compared; promote it by hand.")
-    champion_errors = _squared_errors(champion, all_columns, test)
+    champion_rows = select_features(all_columns, champion.features).test
+    champion_errors = (champion.linear_model.predict(champion_rows.x) - actual) ** 2
     known, certainty = float(np.mean(champion_errors)), _certainty(challenger_errors, champion_errors)
     figures |= {"champion_mse": known, "certainty": certainty}
     message = (
@@ -57,22 +66,10 @@ def judge(
     return say(error <= known * (1 + promotion.tolerance), message)
 
 
-def _column(all_columns: Split, rows: Rows, name: str) -> Floats:
-    return rows.x[:, all_columns.features.index(name)]
-
-
-def _mean(all_columns: Split, target: str) -> float:
-    return float(np.mean(_column(all_columns, all_columns.train, target)))
-
-
-def _squared_errors(neuron: ModelVersion, all_columns: Split, rows: Rows) -> Floats:
-    x = np.column_stack([_column(all_columns, rows, name) for name in neuron.features])
-    errors: Floats = (neuron.linear_model.predict(x) - _column(all_columns, rows, neuron.target)) ** 2
-    return errors
-
-
 def _certainty(challenger_errors: Floats, champion_errors: Floats) -> float:
-    """Paired bootstrap: the share of resamples of the rows in which `mine` have the lower mean, a tie counting half.
+    """Paired bootstrap: the share of resamples of the rows in which the challenger has the lower mean error.
+
+    A tie counts half.
 
     Source: "An Introduction to the Bootstrap" (Chapman & Hall, 1993), chapter 16.
     """
@@ -83,18 +80,21 @@ def _certainty(challenger_errors: Floats, champion_errors: Floats) -> float:
 
 
 @task("Compare with the champion")
-def compare(challenger: ModelVersion, all_columns: Split, promotion: Promotion) -> PromotionDecision:
-    """Scores challenger and champion on today's test rows and says which should serve."""
+def compare(
+    challenger: ModelVersion, predicted: Predictions, all_columns: Split, promotion: Promotion
+) -> PromotionDecision:
+    """Compare challenger and champion on today's test rows, for which `predicted` is the challenger's answer."""
     store = Store()
-    champion = read_champion(store)
-    decision = judge(challenger, read_version(store, champion.version) if champion else None, all_columns, promotion)
+    pointer = read_champion(store)
+    champion = read_version(store, pointer.version) if pointer else None
+    decision = judge(challenger, predicted, champion, all_columns, promotion)
     get_logger().info("To be %s: %s", "promoted" if decision.promote else "refused", decision.reason)
     return decision
 
 
 @task("Promote or refuse")
 def apply_decision(version: str, decision: PromotionDecision) -> None:
-    """Does what the verdict says, and notes it."""
+    """Promote the version or refuse it, and log that."""
     if decision.promote:
         announce_champion(promote(Store(), version, decision.reason, decision), decision.figures)
     else:
@@ -103,18 +103,18 @@ def apply_decision(version: str, decision: PromotionDecision) -> None:
 
 @task("Promote the version")
 def promote_version(version: str, reason: str) -> str:
-    """Makes the version the champion, whatever its errors are."""
+    """Make the version the champion, whatever its errors are."""
     return announce_champion(promote(Store(), version, reason))
 
 
 @task("Roll back")
 def roll_back_champion(reason: str) -> str:
-    """Makes the champion before the champion again."""
+    """Make the champion before the champion again."""
     return announce_champion(roll_back(Store(), reason))
 
 
 def announce_champion(champion: Champion, figures: dict[str, float | None] | None = None) -> str:
-    """Emits the event by which automations learn of a new champion, and returns one sentence for people."""
+    """Emit the event by which automations learn of a new champion, and return one sentence for people."""
     payload = {**champion.model_dump(mode="json"), "figures": figures or {}}
     announce(EVENT, "linear-neuron.champion", champion.version, payload)
     before = f", before it {champion.previous}" if champion.previous else ""

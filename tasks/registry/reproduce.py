@@ -6,17 +6,18 @@ import tempfile
 from pathlib import Path
 
 from tasks.dataset.download import dataset_file
-from tasks.dataset.rows import Download
+from tasks.dataset.rows import Origin, Snapshot
+from tasks.dataset.sources import open_snapshot
 from tasks.errors import UserError
 from tasks.model import LinearModel, ModelVersion
 from tasks.registry.fingerprint import describe_code
-from tasks.registry.versions import NewVersion, read_version
+from tasks.registry.versions import read_version
 from tasks.steps import get_logger, task
 from tasks.storage.store import Store, digest
 
 
 @task("Recall the version")
-def recall(version: str) -> tuple[ModelVersion, Download, NewVersion]:
+def recall(version: str) -> tuple[ModelVersion, Snapshot, Path]:
     """The version as it was described, the dataset it was made from, and a scratch folder.
 
     Raises:
@@ -26,12 +27,12 @@ def recall(version: str) -> tuple[ModelVersion, Download, NewVersion]:
     neuron = read_version(store, version)
     sha256 = neuron.dataset["sha256"]
     path = dataset_file(store, sha256, ".npz")
-    if digest(store.read(path) or b"") != sha256:
+    data = store.read(path)
+    if data is None or digest(data) != sha256:
         raise UserError(
             f"{path}, the dataset of {version}, is missing or damaged; fetch it anew by: linear-neuron retrain."
         )
-    draft = NewVersion(version, "", Path(tempfile.mkdtemp(prefix="reproduce-")), neuron.fingerprint)
-    return neuron, Download(str(path), sha256, "cache"), draft
+    return neuron, open_snapshot(data, Origin(sha256, "cache")), Path(tempfile.mkdtemp(prefix="reproduce-"))
 
 
 def compare_reproduction(neuron: ModelVersion, line: LinearModel) -> tuple[bool, str]:
@@ -52,9 +53,9 @@ def compare_reproduction(neuron: ModelVersion, line: LinearModel) -> tuple[bool,
 
 
 @task("Compare to the bit")
-def compare_bits(neuron: ModelVersion, line: LinearModel, draft: NewVersion) -> tuple[bool, str]:
+def compare_bits(neuron: ModelVersion, line: LinearModel, folder: Path) -> tuple[bool, str]:
     """Compares, says so, and removes the scratch folder."""
-    shutil.rmtree(draft.folder)
+    shutil.rmtree(folder)
     agrees, message = compare_reproduction(neuron, line)
     get_logger().log(logging.INFO if agrees else logging.WARNING, message)
     return agrees, message

@@ -12,7 +12,6 @@ from typing import Any
 
 from upath import UPath
 
-from tasks.dataset.rows import Download
 from tasks.dataset.sources import known_digest
 from tasks.errors import UserError
 from tasks.model import ModelVersion
@@ -25,13 +24,20 @@ from tasks.storage.store import MANIFEST, Store, digest, to_json, user_errors
 
 @dataclass(frozen=True)
 class NewVersion:
-    """A version that is being made, or, where nothing has changed, the one that is there already."""
+    """A version that is being made."""
 
     version: str
     location: str  # the folder or URL of the version
     folder: Path  # the local folder that it is built in
     fingerprint: str  # digest of all that decides the outcome
-    unchanged: bool = False
+
+
+@dataclass(frozen=True)
+class UnchangedVersion:
+    """A complete version that training would only make again."""
+
+    version: str
+    location: str  # the folder or URL of the version
 
 
 def version_folder(store: Store, version: str) -> UPath:
@@ -133,24 +139,30 @@ def find_unchanged(
 
 
 @task("Begin a version")
-def begin(download: Download, dataset: Dataset, training: Training, table: ExampleInputs, force: bool) -> NewVersion:
-    """Names a new version and makes the folder that it is built in, unless an existing one would come out again.
+def begin(
+    sha256: str, dataset: Dataset, training: Training, table: ExampleInputs, force: bool
+) -> NewVersion | UnchangedVersion:
+    """Name a new version and make the folder that it is built in, unless an existing one would come out again.
+
+    Args:
+        sha256: digest of the data.
+        force: make a new one in any case.
 
     Raises:
         UserError: the store can't be written.
     """
     store = Store()
-    wanted = fingerprint(download.sha256, dataset, training, table)
-    known = None if force else find_unchanged(store, dataset, training, table, download.sha256)
+    known = None if force else find_unchanged(store, dataset, training, table, sha256)
     if known:
-        return NewVersion(known, str(version_folder(store, known)), Path(), wanted, unchanged=True)
+        return UnchangedVersion(known, str(version_folder(store, known)))
     store.check_writable()
     version, folder = start_version(store)
-    return NewVersion(version, str(version_folder(store, version)), folder, wanted)
+    return NewVersion(
+        version, str(version_folder(store, version)), folder, fingerprint(sha256, dataset, training, table)
+    )
 
 
-@task("Publish the version")
-def publish(draft: NewVersion) -> None:
-    """Completes the version with its manifest."""
-    publish_version(Store(), draft.version, draft.folder)
-    get_logger().info("Published %s", draft.location)
+@task("Publish the version", retries=2, retry_delay_seconds=5, timeout_seconds=600)
+def publish(version: str, folder: Path) -> None:
+    """Complete the version built in the folder with its manifest."""
+    get_logger().info("Published %s", publish_version(Store(), version, folder))

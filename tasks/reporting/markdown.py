@@ -1,8 +1,12 @@
 """Markdown and HTML: the parts of which every report is made."""
 
+import base64
+from collections.abc import Iterable
 from typing import Any
 
 from markdown_it import MarkdownIt
+
+from tasks.model import ModelVersion
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -26,17 +30,35 @@ def number(value: float | None) -> str:
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4f}"
 
 
-def as_table(head: list[str], rows: list[list[Any]]) -> str:
+def as_table(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
     """A markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+    lines = [head, ["---"] * len(head), *([as_cell(value) for value in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def _flat(value: Any) -> str:
-    """A value in one cell of a table."""
+def as_cell(value: Any) -> str:
+    """A value in one cell of a table, where nothing is "none"."""
     if isinstance(value, dict):
         value = [f"{key} {item}" for key, item in value.items()]
     return (", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)).replace("|", "/") or "none"
+
+
+def as_picture(title: str, png: bytes) -> str:
+    """A picture that travels inside the text."""
+    return f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
+
+
+def describe_interval(model: ModelVersion, percent: int) -> str:
+    """In words: how wide the prediction interval is, and how often that of 90% held on the test rows."""
+    width = model.intervals[str(percent)]
+    if width is None:
+        return (
+            f"The model had too few validation rows for a {percent}% interval, "
+            "so its columns are empty in files of predictions."
+        )
+    coverage = model.coverage
+    held = "" if coverage is None else f"; on the model's test rows its 90% interval held {coverage:.0%} of the time"
+    return f"The interval is the prediction ±{width:.2f} ({percent}%, split-conformal){held}."
 
 
 def render_page(markdown: str, title: str) -> str:

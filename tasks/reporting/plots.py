@@ -6,8 +6,8 @@ apart; training and test also differ by marker, lines by dash.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tasks.dataset import boston
-from tasks.dataset.rows import Floats, Split
-from tasks.model import LinearModel, ModelVersion
-from tasks.registry.versions import NewVersion
-from tasks.scoring.manifest import BatchRun, Manifest
-from tasks.steps import task
-from tasks.training.results import Evaluation, TrainingResult
+from tasks.dataset.rows import Column, Floats, Split
+from tasks.model import ModelVersion
+from tasks.training.results import Evaluation
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8A8A8A", "#222222"
 STYLE: dict[Any, Any] = {
@@ -42,14 +38,18 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # A dollar is a dollar.
 }
 POINTS: dict[str, Any] = {"s": 26, "alpha": 0.55, "linewidths": 0}
-PLOTS = ("feature", "loss", "fit_train", "fit_test", "residuals")
-TITLES = {
-    "feature": "What the neuron learns from",
-    "loss": "How the loss fell",
-    "fit_train": "The model over the training rows",
-    "fit_test": "The model over the test rows",
-    "residuals": "What is left over on the test rows",
-}
+
+DrawPlot = Callable[[Axes, Split, Evaluation], None]
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A plot of a version: the name of its file, the title in it, the caption below it, and how it is drawn."""
+
+    name: str
+    title: str
+    caption: str
+    draw: DrawPlot
 
 
 @contextmanager
@@ -66,28 +66,17 @@ def _figure(path: Path, title: str) -> Iterator[Axes]:
         picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=48).save(path, optimize=True)
 
 
-def draw_plots(split: Split, trained: TrainingResult, least_squares: LinearModel, folder: Path) -> None:
-    """Draws the five into `folder`, each `<name>.png`."""
-    folder.mkdir(exist_ok=True)
-    draw: dict[str, Callable[[Axes], None]] = {
-        "feature": lambda axes: _draw_feature(axes, split),
-        "loss": lambda axes: _draw_loss(axes, split, trained, least_squares),
-        "fit_train": lambda axes: _draw_fit(axes, split, trained.linear_model, least_squares, "train"),
-        "fit_test": lambda axes: _draw_fit(axes, split, trained.linear_model, least_squares, "test"),
-        "residuals": lambda axes: _draw_residuals(axes, split, trained.linear_model),
-    }
-    for name in PLOTS:
-        with _figure(folder / f"{name}.png", TITLES[name]) as axes:
-            draw[name](axes)
+def _label(column: object) -> str:
+    """What a column means, with its unit, as it stands at an axis."""
+    text = str(column)
+    return text[:1].upper() + text[1:]
 
 
-def _label(name: str) -> str:
-    """What a column means, with its unit."""
-    meaning = boston.COLUMNS[name]
-    return meaning[0].upper() + meaning[1:]
+def _with_unit(text: str, column: Column, power: str = "") -> str:
+    return f"{text} [{column.unit}{power}]" if column.unit else text
 
 
-def _draw_feature(axes: Axes, split: Split) -> None:
+def _draw_feature(axes: Axes, split: Split, _: Evaluation) -> None:
     """The (first) feature against the target, training and validation rows."""
     for rows, marker, colour, label in (
         (split.train, "o", BLUE, "fitted"),
@@ -98,16 +87,15 @@ def _draw_feature(axes: Axes, split: Split) -> None:
     axes.legend()
 
 
-def _draw_loss(axes: Axes, split: Split, trained: TrainingResult, least_squares: LinearModel) -> None:
-    """Loss by epoch, with the closed form's loss as the floor; logarithmic where it spans more than two decades."""
-    epochs = np.arange(1, len(trained.loss) + 1)
-    axes.plot(epochs, trained.loss, color=BLUE, label="training")
-    if trained.val_loss:
-        axes.plot(epochs, trained.val_loss, color=ORANGE, linestyle="--", label="validation")
-    floor = float(np.mean((least_squares.predict(split.train.x) - split.train.y) ** 2))
-    axes.axhline(floor, color=INK, linestyle=":", label="closed form, training")
-    losses = [*trained.loss, *trained.val_loss]
-    if max(losses) > 100 * max(floor, 1e-9):
+def _draw_loss(axes: Axes, split: Split, evaluation: Evaluation) -> None:
+    """Loss by epoch, with least squares' loss as a line; logarithmic where it spans more than two decades."""
+    result, least = evaluation.result, evaluation.metrics["train"]["least_squares"]["mse"]
+    epochs = np.arange(1, len(result.loss) + 1)
+    axes.plot(epochs, result.loss, color=BLUE, label="training")
+    if result.val_loss:
+        axes.plot(epochs, result.val_loss, color=ORANGE, linestyle="--", label="validation")
+    axes.axhline(least, color=INK, linestyle=":", label="least squares, training")
+    if max((*result.loss, *result.val_loss)) > 100 * max(least, 1e-9):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
     else:
@@ -116,56 +104,86 @@ def _draw_loss(axes: Axes, split: Split, trained: TrainingResult, least_squares:
     axes.legend()
 
 
-def _with_unit(text: str, name: str, power: str = "") -> str:
-    """The text with the unit of a column, where it has one."""
-    unit = boston.COLUMNS[name].partition("[")[2].rstrip("]")
-    return f"{text} [{unit}{power}]" if unit else text
+def _draw_fit(part: str, marker: str, colour: str, other: str) -> DrawPlot:
+    """One feature: rows and the neuron's line beside that of least squares. Several: predicted against actual."""
+
+    def draw(axes: Axes, split: Split, evaluation: Evaluation) -> None:
+        rows, points = split.parts[part], POINTS | {"marker": marker, "color": colour, "label": f"{part} rows"}
+        if len(split.features) > 1:
+            axes.scatter(evaluation.predicted[part], rows.y, **points)
+            ends: Floats = np.array([rows.y.min(), rows.y.max()])
+            axes.plot(ends, ends, color=INK, label="where both agree")
+            axes.set(xlabel=f"Predicted {split.target}", ylabel=_label(split.target))
+        else:
+            axes.scatter(rows.x[:, 0], rows.y, **points)
+            every = np.concatenate([split.train.x, split.test.x])
+            x = np.linspace(every.min(axis=0), every.max(axis=0), 50)
+            axes.plot(x[:, 0], evaluation.result.linear_model.predict(x), color=INK, label="neuron")
+            line = evaluation.least_squares.predict(x)
+            axes.plot(x[:, 0], line, color=other, linestyle="--", label="least squares")
+            axes.set(xlabel=_label(split.features[0]), ylabel=_label(split.target))
+        axes.legend()
+
+    return draw
 
 
-def _draw_fit(axes: Axes, split: Split, neuron: LinearModel, least_squares: LinearModel, part: str) -> None:
-    """One feature: rows and the neuron's line beside the closed form's. Several: predicted against actual."""
-    train = part == "train"
-    rows, marker, colour, other = (split.train, "o", BLUE, ORANGE) if train else (split.test, "^", ORANGE, BLUE)
-    points: dict[str, Any] = {
-        "s": 26,
-        "marker": marker,
-        "color": colour,
-        "alpha": 0.55,
-        "linewidths": 0,
-        "label": f"{part} rows",
-    }
-    if len(split.features) > 1:
-        axes.scatter(neuron.predict(rows.x), rows.y, **points)
-        ends: Floats = np.array([rows.y.min(), rows.y.max()])
-        axes.plot(ends, ends, color=INK, label="where both agree")
-        axes.set(xlabel=f"Predicted {boston.COLUMNS[split.target]}", ylabel=_label(split.target))
-    else:
-        axes.scatter(rows.x[:, 0], rows.y, **points)
-        every = np.concatenate([split.train.x, split.test.x])
-        x = np.linspace(every.min(axis=0), every.max(axis=0), 50)
-        axes.plot(x[:, 0], neuron.predict(x), color=INK, label="neuron")
-        axes.plot(x[:, 0], least_squares.predict(x), color=other, linestyle="--", label="closed form")
-        axes.set(xlabel=_label(split.features[0]), ylabel=_label(split.target))
-    axes.legend()
-
-
-def _draw_residuals(axes: Axes, split: Split, neuron: LinearModel) -> None:
+def _draw_residuals(axes: Axes, split: Split, evaluation: Evaluation) -> None:
     """Residual against prediction on the test rows."""
-    predicted = neuron.predict(split.test.x)
+    predicted = evaluation.predicted["test"]
     axes.scatter(predicted, split.test.y - predicted, marker="^", color=ORANGE, label="test rows", **POINTS)
     axes.axhline(0, color=INK, linewidth=1.2)
-    axes.set(
-        xlabel=f"Predicted {boston.COLUMNS[split.target]}", ylabel=_with_unit("Actual less predicted", split.target)
-    )
+    axes.set(xlabel=f"Predicted {split.target}", ylabel=_with_unit("Actual less predicted", split.target))
     axes.legend()
 
 
-def draw_histogram(neuron: ModelVersion, counts: list[int], path: Path) -> None:
-    """How the predictions of a batch are spread, beside the targets that the model was trained on.
+PLOTS = (
+    Plot(
+        "feature",
+        "What the neuron learns from",
+        "The rows that the neuron learned from, and those it was validated on.",
+        _draw_feature,
+    ),
+    Plot(
+        "loss",
+        "How the loss fell",
+        "Mean squared error by epoch; the dotted line is what least squares reaches on the fitted rows.",
+        _draw_loss,
+    ),
+    Plot(
+        "fit_train",
+        "The model over the training rows",
+        "The model over the rows it was fitted on.",
+        _draw_fit("train", "o", BLUE, ORANGE),
+    ),
+    Plot(
+        "fit_test",
+        "The model over the test rows",
+        "The model over rows it has never seen.",
+        _draw_fit("test", "^", ORANGE, BLUE),
+    ),
+    Plot(
+        "residuals",
+        "What is left over on the test rows",
+        "Errors on the test rows; a pattern here is something that a straight line can't say.",
+        _draw_residuals,
+    ),
+)
 
-    `counts` is for the bins of `neuron.targets`, with one bin more on either side.
+
+def draw_plots(split: Split, evaluation: Evaluation, folder: Path) -> None:
+    """Draw every plot into the folder, each as `<name>.png`."""
+    folder.mkdir(exist_ok=True)
+    for plot in PLOTS:
+        with _figure(folder / f"{plot.name}.png", plot.title) as axes:
+            plot.draw(axes, split, evaluation)
+
+
+def draw_histogram(model: ModelVersion, counts: list[int], path: Path) -> None:
+    """Draw how the predictions of a batch are spread, beside the targets that the model was trained on.
+
+    `counts` is for the bins of `model.targets`, with one bin more on either side.
     """
-    edges, targets = neuron.targets.edges, neuron.targets.counts
+    edges, targets = model.targets.edges, model.targets.counts
     with _figure(path, "Predictions beside the training targets") as axes:
         for values, label, colour, fill in (
             (counts[1:-1] or [0] * len(targets), "predictions", BLUE, True),
@@ -173,20 +191,5 @@ def draw_histogram(neuron: ModelVersion, counts: list[int], path: Path) -> None:
         ):
             shares = np.array(values) / max(1, sum(values))
             axes.stairs(shares, edges, label=label, color=colour, fill=fill, alpha=0.55 if fill else 1, linewidth=2.2)
-        axes.set(xlabel=_label(neuron.target), ylabel="Share of the rows")
+        axes.set(xlabel=_label(model.labels.get(model.target, model.target)), ylabel="Share of the rows")
         axes.legend()
-
-
-@task("Draw the histogram")
-def draw_predictions(manifest: Manifest, job: BatchRun) -> bytes:
-    """The histogram of a batch as a PNG."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "histogram.png"
-        draw_histogram(job.neuron, manifest.total.histogram, path)
-        return path.read_bytes()
-
-
-@task("Draw the plots")
-def draw(split: Split, trained: TrainingResult, evaluation: Evaluation, draft: NewVersion) -> None:
-    """Draws the version's plots into its folder."""
-    draw_plots(split, trained, evaluation.least_squares, draft.folder / "plots")

@@ -1,8 +1,10 @@
 """The report of a batch."""
 
-import base64
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from tasks.model import ModelVersion
+from tasks.reporting.markdown import as_picture, describe_interval
 from tasks.scoring.manifest import BatchRun, FileResult, Manifest
 from tasks.steps import get_logger, show_markdown, task
 from tasks.storage.store import MANIFEST
@@ -13,7 +15,6 @@ SHOWN = 50  # files that the summary names; the manifest names all
 def write_summary(manifest: Manifest, neuron: ModelVersion, location: str, picture: bytes) -> str:
     """The batch in markdown: the outcome first, then reasons, the histogram, and where the files are."""
     total, failed = manifest.total, manifest.failed
-    width = neuron.intervals[str(manifest.settings.interval)]
     parts = [
         f"# {len(manifest.inputs)} files, {total.rows:,} rows, {total.predicted:,} predicted",
         f"By version `{manifest.version}` into `{location}`.",
@@ -27,14 +28,13 @@ def write_summary(manifest: Manifest, neuron: ModelVersion, location: str, pictu
         rows = "\n".join(f"| {reason} | {count:,} |" for reason, count in sorted(total.rejects.items()))
         parts.append(f"## Rejected rows\n\n| Reason | Rows |\n| --- | ---: |\n{rows}")
     if total.predicted:
-        uri = base64.b64encode(picture).decode()
         outside = total.histogram[0] + total.histogram[-1]
         parts += [
             "## Predictions",
             f"{total.extrapolated / total.predicted:.1%} were made outside the range that the model was trained on.",
-            f"![Predictions beside the training targets](data:image/png;base64,{uri})",
+            as_picture("Predictions beside the training targets", picture),
             f"{outside:,} predictions lie beyond all training targets and are not in the picture.",
-            _interval(manifest.settings.interval, width, neuron.coverage),
+            describe_interval(neuron, manifest.settings.interval),
         ]
     files = [f"- `{location}/{name}`" for name in list(manifest.files)[:SHOWN]]
     more = len(manifest.files) - len(files)
@@ -49,11 +49,15 @@ def _line(result: FileResult) -> str:
     return f"- `{result.source.path}`: {result.error}"
 
 
-def _interval(percent: int, width: float | None, coverage: float | None) -> str:
-    if width is None:
-        return f"The model had too few validation rows for a {percent}% interval, so its columns are empty."
-    held = "" if coverage is None else f"; on the model's test rows its 90% interval held {coverage:.0%} of the time"
-    return f"The interval is the prediction ±{width:.2f} ({percent}%, split-conformal){held}."
+@task("Draw the histogram")
+def draw_predictions(manifest: Manifest, job: BatchRun) -> bytes:
+    """Draw the histogram of a batch as a PNG."""
+    from tasks.reporting.plots import draw_histogram  # Importing Matplotlib takes 0.35 s, which only this step needs.
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "histogram.png"
+        draw_histogram(job.neuron, manifest.total.histogram, path)
+        return path.read_bytes()
 
 
 @task("Report the batch")

@@ -1,67 +1,49 @@
 """The description of a version: what `model.json` and `metrics.json` say."""
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 import numpy as np
 from prefect import runtime
 
-from tasks.dataset import boston
-from tasks.dataset.rows import Download, Split
+from tasks.dataset.rows import Snapshot, Split
 from tasks.model import Histogram, ModelVersion
-from tasks.parameters import Training
 from tasks.registry.fingerprint import describe_code
 from tasks.registry.versions import NewVersion
 from tasks.steps import task
 from tasks.storage.store import to_json
-from tasks.training.results import Evaluation, TrainingResult
+from tasks.training.results import Evaluation
 
 
-def describe_version(
-    draft: NewVersion,
-    download: Download,
-    split: Split,
-    training: Training,
-    trained: TrainingResult,
-    evaluation: Evaluation,
-) -> ModelVersion:
+def describe_version(new_version: NewVersion, snapshot: Snapshot, split: Split, evaluation: Evaluation) -> ModelVersion:
     """The content of `model.json`."""
     counts, edges = np.histogram(split.train.y, bins=20)
-    low, high = split.train.x.min(axis=0).tolist(), split.train.x.max(axis=0).tolist()
+    ranges = np.stack([split.train.x.min(axis=0), split.train.x.max(axis=0)], axis=1)
+    model = evaluation.result.linear_model
     return ModelVersion(
-        version=draft.version,
-        features=list(split.features),
-        target=split.target,
-        weights=list(trained.linear_model.weights),
-        bias=trained.linear_model.bias,
-        ranges=dict(zip(split.features, zip(low, high, strict=True), strict=True)),
+        version=new_version.version,
+        features=split.names,
+        target=split.target.name,
+        labels={column.name: str(column) for column in (*split.features, split.target)},
+        weights=list(model.weights),
+        bias=model.bias,
+        ranges=dict(zip(split.names, ranges.tolist(), strict=True)),
         intervals=evaluation.intervals,
         coverage=evaluation.coverage,
         targets=Histogram(edges=edges.tolist(), counts=counts.tolist()),
-        dataset={
-            "name": boston.NAME,
-            "sha256": download.sha256,
-            "source": download.source,
-            "remarks": download.remarks,
-        },
-        training=training.model_dump(),
+        dataset={"name": snapshot.name, **asdict(snapshot.origin)},
+        training=evaluation.result.training.model_dump(),
         metrics=evaluation.metrics,
-        fingerprint=draft.fingerprint,
+        fingerprint=new_version.fingerprint,
         lineage=describe_code() | {"flow_run": runtime.flow_run.get_name(), "flow_run_id": runtime.flow_run.get_id()},
         created_at=datetime.now(UTC),
     )
 
 
 @task("Describe the version")
-def describe(
-    draft: NewVersion,
-    download: Download,
-    split: Split,
-    training: Training,
-    trained: TrainingResult,
-    evaluation: Evaluation,
-) -> ModelVersion:
-    """Writes `model.json` and `metrics.json`."""
-    neuron = describe_version(draft, download, split, training, trained, evaluation)
-    (draft.folder / "model.json").write_bytes(to_json(neuron.model_dump(mode="json")))
-    (draft.folder / "metrics.json").write_bytes(to_json(evaluation.metrics))
-    return neuron
+def describe(new_version: NewVersion, snapshot: Snapshot, split: Split, evaluation: Evaluation) -> ModelVersion:
+    """Write `model.json` and `metrics.json`."""
+    model = describe_version(new_version, snapshot, split, evaluation)
+    (new_version.folder / "model.json").write_bytes(to_json(model.model_dump(mode="json")))
+    (new_version.folder / "metrics.json").write_bytes(to_json(evaluation.metrics))
+    return model

@@ -2,24 +2,23 @@
 
 import numpy as np
 
-from tasks.dataset.rows import Rows
-from tasks.model import LinearModel
+from tasks.dataset.rows import Floats, Predictions
 
 
-def interval_half_widths(rows: Rows, neuron: LinearModel) -> dict[str, float | None]:
+def interval_half_widths(actual: Floats, predicted: Predictions) -> dict[str, float | None]:
     """Split-conformal half widths of the prediction interval, by percent of coverage from 50 to 99.
 
     The half width for a coverage p is the ceil((n + 1) p)-th smallest of the n absolute residuals of rows that were
     not fitted, none where n is too small for that. Source: "Distribution-Free Predictive Inference for Regression",
     Journal of the American Statistical Association 113 (2018), section 2.
     """
-    residuals = np.sort(np.abs(rows.y - neuron.predict(rows.x)))
-    ranks = {percent: -(-(len(rows) + 1) * percent // 100) for percent in range(50, 100)}
-    return {str(p): float(residuals[rank - 1]) if rank <= len(rows) else None for p, rank in ranks.items()}
+    count, residuals = len(actual), np.sort(np.abs(actual - predicted))
+    ranks = {percent: -(-(count + 1) * percent // 100) for percent in range(50, 100)}  # ceiling division
+    return {str(p): float(residuals[rank - 1]) if rank <= count else None for p, rank in ranks.items()}
 
 
-def measure_coverage(rows: Rows, neuron: LinearModel, half_width: float | None) -> float | None:
-    """The share of rows whose target lies within the half width of its prediction."""
-    if half_width is None or not len(rows):
+def measure_coverage(actual: Floats, predicted: Predictions, half_width: float | None) -> float | None:
+    """The share of rows whose target lies within the half width of its prediction; none without rows or width."""
+    if half_width is None or not len(actual):
         return None
-    return float(np.mean(np.abs(rows.y - neuron.predict(rows.x)) <= half_width))
+    return float(np.mean(np.abs(actual - predicted) <= half_width))

@@ -3,9 +3,12 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from tasks.dataset.rows import Floats, Rows, Split
+from tasks.dataset.rows import Floats, Predictions, Rows, Split
+from tasks.dataset.split import example_inputs
 from tasks.model import LinearModel
+from tasks.parameters import ExampleInputs
 from tasks.steps import get_logger, task
 from tasks.training.interval import interval_half_widths, measure_coverage
 from tasks.training.results import Evaluation, TrainingResult
@@ -13,7 +16,7 @@ from tasks.training.results import Evaluation, TrainingResult
 MODELS = ("neuron", "mean", "least_squares")
 
 
-def score(actual: Floats, predicted: Floats) -> dict[str, float | None]:
+def measure_errors(actual: Floats, predicted: NDArray[np.floating[Any]]) -> dict[str, float | None]:
     """Mean squared error, its root, mean absolute error (target units) and R2; none without rows.
 
     R2 is none where the targets do not vary, since it compares with their variance.
@@ -31,7 +34,7 @@ def score(actual: Floats, predicted: Floats) -> dict[str, float | None]:
 
 
 def fit_least_squares(rows: Rows) -> LinearModel:
-    """Ordinary least squares in closed form.
+    """Ordinary least squares, without iterations.
 
     Columns are centred and scaled first, which changes nothing but the rounding, so that a column of large numbers
     costs no digits; where columns depend on each other, the smallest weights among the best are taken.
@@ -43,32 +46,32 @@ def fit_least_squares(rows: Rows) -> LinearModel:
     return LinearModel(tuple(weights.tolist()), float(rows.y.mean() - centre @ weights))
 
 
-def compare_models(split: Split, neuron: LinearModel, least_squares: LinearModel) -> dict[str, Any]:
-    """The content of `metrics.json`: for train, validation and test rows, each model's scores.
+def compare_models(split: Split, predicted: dict[str, Predictions], least_squares: LinearModel) -> dict[str, Any]:
+    """The content of `metrics.json`: for train, validation and test rows, each model's errors.
 
-    The mean predictor is that of the train rows, which the neuron and the closed form were fitted on too.
+    The mean predictor is that of the train rows, which the neuron and least squares were fitted on too.
     """
     mean = split.train.y.mean()
-
-    def part(rows: Rows) -> dict[str, Any]:
-        return {
+    return {
+        part: {
             "rows": len(rows),
-            "neuron": score(rows.y, neuron.predict(rows.x).astype(np.float64)),
-            "mean": score(rows.y, np.full(len(rows), mean)),
-            "least_squares": score(rows.y, rows.x @ least_squares.weights + least_squares.bias),
+            "neuron": measure_errors(rows.y, predicted[part]),
+            "mean": measure_errors(rows.y, np.full(len(rows), mean)),
+            "least_squares": measure_errors(rows.y, rows.x @ least_squares.weights + least_squares.bias),
         }
-
-    return {"train": part(split.train), "validation": part(split.validation), "test": part(split.test)}
+        for part, rows in split.parts.items()
+    }
 
 
 @task("Evaluate on the test rows")
-def evaluate(split: Split, trained: TrainingResult) -> Evaluation:
-    """Scores the neuron, the mean predictor and the closed form on every part of the rows."""
+def evaluate(split: Split, result: TrainingResult, table: ExampleInputs) -> Evaluation:
+    """Predict every row once, and measure the errors of the neuron, the mean predictor and least squares."""
+    examples, model = example_inputs(split, table.values), result.linear_model
+    inputs = {part: rows.x for part, rows in split.parts.items()} | {"examples": examples}
+    predicted = {part: model.predict(x) for part, x in inputs.items()}
     least_squares = fit_least_squares(split.train)
-    metrics = compare_models(split, trained.linear_model, least_squares)
-    intervals = interval_half_widths(split.validation, trained.linear_model)
-    test = metrics["test"]
-    get_logger().info("Test MSE: %s", ", ".join(f"{name} {test[name]['mse']:.4f}" for name in MODELS))
-    return Evaluation(
-        metrics, least_squares, intervals, measure_coverage(split.test, trained.linear_model, intervals["90"])
-    )
+    metrics = compare_models(split, predicted, least_squares)
+    get_logger().info("Test MSE: %s", ", ".join(f"{name} {metrics['test'][name]['mse']:.4f}" for name in MODELS))
+    intervals = interval_half_widths(split.validation.y, predicted["validation"])
+    coverage = measure_coverage(split.test.y, predicted["test"], intervals["90"])
+    return Evaluation(result, least_squares, predicted, examples, metrics, intervals, coverage)

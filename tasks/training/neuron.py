@@ -158,6 +158,7 @@ def train_neuron(
     lines: list[str] = []
     model.summary(line_length=60, print_fn=lines.append)
     return model, TrainingResult(
+        training=training,
         linear_model=LinearModel(tuple(weights[:, 0].tolist()), float(bias[0])),
         loss=tuple(history["loss"]),
         val_loss=tuple(history.get("val_loss", ())),

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import httpx
 
-from tasks.dataset import boston
+from tasks.dataset.boston import FILE
 from tests.benchmarks.measure import HEAD, interleave, run_once
 
 HERE = Path(__file__).parent
-DATASET = HERE.parents[1] / "tasks" / "dataset" / "data" / boston.FILE
+DATASET = HERE.parents[1] / "tasks" / "dataset" / "data" / FILE.name
 COMMAND = [str(Path(sys.executable).with_name("linear-neuron")), "retrain", "--dataset.source", "cache"]
 QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 

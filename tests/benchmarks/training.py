@@ -13,7 +13,7 @@ from importlib import resources
 
 import numpy as np
 
-from tasks.dataset import boston
+from tasks.dataset.boston import FILE
 from tasks.dataset.rows import Rows
 from tasks.parameters import Training
 from tests.benchmarks.measure import HEAD, Series
@@ -24,7 +24,7 @@ SIZES = {404: (16, 101), 10_000: (1024, 20), 100_000: (1024, 20), 1_000_000: (10
 def make_rows(count: int) -> Rows:
     """The training rows of Boston for 404, made-up ones otherwise."""
     if count == 404:
-        with np.load(str(resources.files("tasks.dataset") / "data" / boston.FILE)) as arrays:
+        with np.load(str(resources.files("tasks.dataset") / "data" / FILE.name)) as arrays:
             return Rows(arrays["x"][:404, [5]], arrays["y"][:404], np.arange(404))
     rng = np.random.default_rng(0)
     x = rng.normal(6, 1, (count, 1))

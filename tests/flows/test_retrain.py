@@ -42,7 +42,7 @@ def test_version_folder_is_complete_and_every_file_is_in_the_manifest(trained_st
     (version,) = list_versions(trained_store)
     folder = version_folder(trained_store, version)
     files = json.loads((folder / "manifest.json").read_text())["files"]
-    plots = {f"plots/{name}.png" for name in PLOTS}
+    plots = {f"plots/{plot.name}.png" for plot in PLOTS}
     assert set(files) == plots | {
         "model.keras",
         "model.json",

@@ -4,20 +4,21 @@ import http.server
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from importlib import resources
 
 import pytest
 
-from tasks.dataset import boston
-from tasks.dataset.download import dataset_file, fetch_dataset
+from tasks.dataset.boston import FILE
+from tasks.dataset.download import PublishedFile, dataset_file, fetch_file
+from tasks.dataset.rows import Origin
 from tasks.errors import UserError
-from tasks.parameters import Dataset
 from tasks.storage.store import Store, digest
 
-GOOD = (resources.files("tasks.dataset") / "data" / boston.FILE).read_bytes()
+GOOD = (resources.files("tasks.dataset") / "data" / FILE.name).read_bytes()
 
 
-class Origin(http.server.ThreadingHTTPServer):
+class Address(http.server.ThreadingHTTPServer):
     """Answers each request by the next of its behaviours, the last one for ever."""
 
     behaviours: list[str]
@@ -25,7 +26,7 @@ class Origin(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    server: Origin
+    server: Address
 
     def do_GET(self) -> None:
         behaviours = self.server.behaviours
@@ -52,19 +53,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-Serve = Callable[..., tuple[Origin, str]]
+Serve = Callable[..., tuple[Address, PublishedFile]]
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     servers = []
 
-    def start(*behaviours: str) -> tuple[Origin, str]:
-        server = Origin(("127.0.0.1", 0), Handler)
+    def start(*behaviours: str) -> tuple[Address, PublishedFile]:
+        server = Address(("127.0.0.1", 0), Handler)
         server.behaviours = list(behaviours)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
-        return server, f"http://127.0.0.1:{server.server_port}/{boston.FILE}"
+        return server, replace(FILE, url=f"http://127.0.0.1:{server.server_port}/{FILE.name}")
 
     yield start
     for server in servers:
@@ -72,50 +73,56 @@ def serve() -> Iterator[Serve]:
         server.server_close()
 
 
+def fetch(store: Store, file: PublishedFile, wanted: str = "auto", timeout: float = 20) -> Origin:
+    data, origin = fetch_file(store, file, wanted, timeout)
+    assert data == GOOD
+    return origin
+
+
 def test_shipped_copy_is_the_pinned_file() -> None:
-    assert digest(GOOD) == boston.SHA256
+    assert digest(GOOD) == FILE.sha256
 
 
 def test_network_is_used_when_the_cache_is_empty_and_fills_it(store: Store, serve: Serve) -> None:
-    origin, url = serve("good")
-    found = fetch_dataset(store, Dataset(), url)
-    assert (found.source, found.sha256, found.remarks) == ("network", boston.SHA256, ())
-    assert fetch_dataset(store, Dataset(), url).source == "cache"
-    assert origin.asked == 1
+    address, file = serve("good")
+    found = fetch(store, file)
+    assert (found.source, found.sha256, found.remarks) == ("network", FILE.sha256, ())
+    assert fetch(store, file).source == "cache"
+    assert address.asked == 1
 
 
 @pytest.mark.parametrize("trouble", ["fail", "lie", "truncate", "stall"])
 def test_a_source_that_recovers_is_tried_again(store: Store, serve: Serve, trouble: str) -> None:
-    origin, url = serve(trouble, "good")
-    assert fetch_dataset(store, Dataset(source="network"), url, timeout=0.5).source == "network"
-    assert origin.asked == 2
-    assert dataset_file(store, boston.SHA256, ".npz").read_bytes() == GOOD
+    address, file = serve(trouble, "good")
+    assert fetch(store, file, "network", timeout=0.5).source == "network"
+    assert address.asked == 2
+    assert dataset_file(store, FILE.sha256, ".npz").read_bytes() == GOOD
 
 
 def test_a_source_with_the_wrong_digest_is_refused_and_the_next_one_tried(store: Store, serve: Serve) -> None:
-    _, url = serve("lie")
-    found = fetch_dataset(store, Dataset(), url)
+    _, file = serve("lie")
+    found = fetch(store, file)
     assert found.source == "package"
-    assert found.remarks == (f"network: {url} failed three times, the last time with bytes of another digest",)
+    assert found.remarks == (f"network: {file.url} failed three times, the last time with bytes of another digest",)
 
 
 def test_a_cached_file_whose_bytes_changed_is_fetched_anew_and_that_is_said(store: Store, serve: Serve) -> None:
-    store.write(dataset_file(store, boston.SHA256, ".npz"), b"rot")
-    found = fetch_dataset(store, Dataset(), serve("good")[1])
+    store.write(dataset_file(store, FILE.sha256, ".npz"), b"rot")
+    found = fetch(store, serve("good")[1])
     assert found.source == "network"
     assert found.remarks[0].startswith("cache: its sha256 is ")
     assert found.remarks[0].endswith("; fetched anew")
-    assert fetch_dataset(store, Dataset(source="cache")).source == "cache"
+    assert fetch(store, FILE, "cache").source == "cache"
 
 
 def test_insisting_on_a_source_uses_no_other(store: Store, serve: Serve) -> None:
-    origin, url = serve("fail")
-    assert fetch_dataset(store, Dataset(source="package"), url).source == "package"
-    assert origin.asked == 0
+    address, file = serve("fail")
+    assert fetch(store, file, "package").source == "package"
+    assert address.asked == 0
 
 
 def test_no_source_left_is_said_in_one_sentence_with_each_reason(store: Store, serve: Serve) -> None:
     with pytest.raises(UserError, match=r"network: .* failed three times, the last time with status 503.*package"):
-        fetch_dataset(store, Dataset(source="network"), serve("fail")[1])
+        fetch(store, serve("fail")[1], "network")
     with pytest.raises(UserError, match="cache: there is no file yet"):
-        fetch_dataset(store, Dataset(source="cache"))
+        fetch(store, FILE, "cache")

@@ -1,7 +1,7 @@
 """Rows are dealt out exactly as Keras deals them."""
 
-import io
 import os
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
@@ -9,63 +9,95 @@ import keras
 import numpy as np
 import pytest
 
-from tasks.dataset import boston
-from tasks.dataset.rows import Rows, Split
-from tasks.dataset.split import check_columns, read_rows, select_columns, split_rows
+from tasks.dataset.boston import FILE, read_snapshot
+from tasks.dataset.rows import Column, Origin, Rows, Snapshot, Split
+from tasks.dataset.split import check_columns, example_inputs, select_features, split_rows
 from tasks.errors import UserError
 from tasks.parameters import Dataset
 
-FILE = resources.files("tasks.dataset") / "data" / boston.FILE
+DATA = (resources.files("tasks.dataset") / "data" / FILE.name).read_bytes()
 
 
 @pytest.fixture
-def rows() -> Rows:
-    return read_rows(FILE.read_bytes())
+def snapshot() -> Snapshot:
+    return read_snapshot(DATA, Origin(FILE.sha256, "package"))
 
 
-def test_split_equals_that_of_keras_element_for_element(rows: Rows) -> None:
-    cached = Path(os.environ["KERAS_HOME"]) / "datasets" / boston.FILE
+def test_split_equals_that_of_keras_element_for_element(snapshot: Snapshot) -> None:
+    cached = Path(os.environ["KERAS_HOME"]) / "datasets" / FILE.name
     cached.parent.mkdir(parents=True, exist_ok=True)
-    cached.write_bytes(FILE.read_bytes())
+    cached.write_bytes(DATA)
     (x, y), (x_test, y_test) = keras.datasets.boston_housing.load_data()
-    train, validation, test = split_rows(rows, 0.3)
-    assert np.array_equal(np.concatenate([train.x, validation.x])[:, :13], x)
-    assert np.array_equal(np.concatenate([train.y, validation.y]), y)
-    assert np.array_equal(test.x[:, :13], x_test)
-    assert np.array_equal(test.y, y_test)
+    split = split_rows(snapshot, "MEDV", 0.3)
+    assert np.array_equal(np.concatenate([split.train.x, split.validation.x]), x)
+    assert np.array_equal(np.concatenate([split.train.y, split.validation.y]), y)
+    assert np.array_equal(split.test.x, x_test)
+    assert np.array_equal(split.test.y, y_test)
 
 
-def test_validation_rows_are_the_last_share_as_keras_cuts_them(rows: Rows) -> None:
-    assert [len(part) for part in split_rows(rows, 0.3)] == [282, 122, 102]
-    assert [len(part) for part in split_rows(rows, 0)] == [404, 0, 102]
+def test_validation_rows_are_the_last_share_as_keras_cuts_them(snapshot: Snapshot) -> None:
+    assert [len(rows) for rows in split_rows(snapshot, "MEDV", 0.3).parts.values()] == [282, 122, 102]
+    assert [len(rows) for rows in split_rows(snapshot, "MEDV", 0).parts.values()] == [404, 0, 102]
 
 
-def test_row_numbers_lead_back_to_the_file(rows: Rows) -> None:
-    _, _, test = split_rows(rows, 0.3)
-    assert np.array_equal(rows.x[test.number], test.x)
+def test_row_numbers_lead_back_to_the_file(snapshot: Snapshot) -> None:
+    test = split_rows(snapshot, "MEDV", 0.3).test
+    assert np.array_equal(snapshot.values[test.number, :13], test.x)
+    assert np.array_equal(snapshot.values[test.number, 13], test.y)
     assert len(set(test.number.tolist())) == 102
 
 
-def test_a_validation_split_that_leaves_no_row_is_refused(rows: Rows) -> None:
-    few = Rows(rows.x[:10], rows.y[:10], rows.number[:10])
+def test_a_validation_split_that_leaves_no_row_is_refused(snapshot: Snapshot) -> None:
+    few = replace(snapshot, values=snapshot.values[:10])
     with pytest.raises(UserError, match=r"0\.99 leaves no row of 8 to fit"):
-        split_rows(few, 0.99)
+        split_rows(few, "MEDV", 0.99)
 
 
-def test_pickled_objects_are_refused() -> None:
-    file = io.BytesIO()
-    np.savez(file, x=np.array([object()]), y=np.array([1.0]))
-    with pytest.raises(ValueError, match="allow_pickle=False"):
-        read_rows(file.getvalue())
-
-
-def test_features_are_picked_by_name_in_the_order_asked_for(rows: Rows) -> None:
-    split = Split(tuple(boston.COLUMNS), "MEDV", *split_rows(rows, 0.3))
-    chosen = select_columns(split, ["LSTAT", "RM"], "MEDV")
-    assert chosen.features == ("LSTAT", "RM")
+def test_features_are_picked_by_name_in_the_order_asked_for(snapshot: Snapshot) -> None:
+    split = split_rows(snapshot, "MEDV", 0.3)
+    chosen = select_features(split, ["LSTAT", "RM"])
+    assert chosen.names == ["LSTAT", "RM"]
     assert chosen.train.x.shape == (282, 2)
     assert np.array_equal(chosen.test.x[:, 1], split.test.x[:, 5])
-    assert select_columns(split, ["RM"], "TAX").test.y[0] == split.test.x[0, 9]
+
+
+def test_any_column_can_be_the_target_and_is_no_feature_then(snapshot: Snapshot) -> None:
+    split = split_rows(snapshot, "TAX", 0.3)
+    assert split.target.name == "TAX"
+    assert split.names == [
+        "CRIM",
+        "ZN",
+        "INDUS",
+        "CHAS",
+        "NOX",
+        "RM",
+        "AGE",
+        "DIS",
+        "RAD",
+        "PTRATIO",
+        "B",
+        "LSTAT",
+        "MEDV",
+    ]
+    assert split.test.y[0] == snapshot.values[split.test.number[0], 9]
+    assert split.test.x[0, 9] == snapshot.values[split.test.number[0], 10]
+
+
+def few_rows(*features: Column) -> Split:
+    x = np.array([[float(number + place) for place, _ in enumerate(features)] for number in (4, 6, 8)])
+    rows = Rows(x, np.array([1.0, 2.0, 3.0]), np.arange(3))
+    return Split(features, Column("MEDV", "price"), rows, rows, rows)
+
+
+def test_examples_are_those_of_the_column_unless_asked_otherwise() -> None:
+    rooms = Column("RM", "rooms", examples=(3, 4, 5, 6, 7))
+    assert example_inputs(few_rows(rooms), [])[:, 0].tolist() == [3, 4, 5, 6, 7]
+    assert example_inputs(few_rows(rooms), [5.5])[:, 0].tolist() == [5.5]
+
+
+def test_examples_span_the_training_rows_and_hold_other_features_at_their_mean() -> None:
+    split = few_rows(Column("TAX", "tax"), Column("RM", "rooms"))
+    assert example_inputs(split, []).tolist() == [[4, 7], [5, 7], [6, 7], [7, 7], [8, 7]]
 
 
 @pytest.mark.parametrize(
@@ -76,6 +108,8 @@ def test_features_are_picked_by_name_in_the_order_asked_for(rows: Rows) -> None:
         (Dataset(features=["RM", "MEDV"]), "MEDV is the target and can't be a feature too"),
     ],
 )
-def test_names_that_the_dataset_lacks_are_refused_and_the_right_ones_listed(dataset: Dataset, sentence: str) -> None:
+def test_names_that_the_dataset_lacks_are_refused_and_the_right_ones_listed(
+    snapshot: Snapshot, dataset: Dataset, sentence: str
+) -> None:
     with pytest.raises(UserError, match=sentence):
-        check_columns(dataset)
+        check_columns(snapshot, dataset)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tasks.dataset.rows import Rows, Split
+from tasks.dataset.rows import Column, Rows, Split
 from tasks.model import ModelVersion
 from tasks.parameters import Promotion
 from tasks.registry.champion import PromotionDecision
@@ -13,12 +13,12 @@ from tests.helpers import make_version
 
 
 def a_split(rows: int = 40, spread: float = 1.0) -> Split:
-    """Prices that are three times the rooms plus one, and then some noise."""
+    """Prices that are three times the rooms plus one, and then some noise; offers that are the prices."""
     rng = np.random.default_rng(3)
     rooms = rng.normal(6, 1, rows) if spread else np.full(rows, 6.0)
     prices = 3 * rooms + 1 + spread * rng.normal(0, 1, rows)
     table = Rows(np.column_stack([rooms, prices]), prices, np.arange(rows))
-    return Split(("RM", "MEDV"), "MEDV", table, table, table)
+    return Split((Column("RM", "rooms"), Column("OFFER", "offer")), Column("MEDV", "price"), table, table, table)
 
 
 @pytest.fixture
@@ -29,7 +29,9 @@ def good(store: Store) -> ModelVersion:
 def decision(
     challenger: ModelVersion, champion: ModelVersion | None, split: Split | None = None, **rules: object
 ) -> PromotionDecision:
-    return judge(challenger, champion, split or a_split(), Promotion.model_validate(rules))
+    split = split or a_split()
+    predicted = challenger.linear_model.predict(split.test.x[:, :1])
+    return judge(challenger, predicted, champion, split, Promotion.model_validate(rules))
 
 
 def test_the_first_that_beats_the_mean_predictor_is_promoted(good: ModelVersion) -> None:
@@ -91,7 +93,7 @@ def test_manual_leaves_it_to_people_and_always_asks_nothing(good: ModelVersion) 
 
 
 def test_a_champion_with_other_features_is_compared_and_one_with_another_target_is_not(good: ModelVersion) -> None:
-    clairvoyant = good.model_copy(update={"features": ["MEDV"], "weights": [1.0], "bias": 0.0})
+    clairvoyant = good.model_copy(update={"features": ["OFFER"], "weights": [1.0], "bias": 0.0})
     assert not decision(good, clairvoyant).promote
     other = good.model_copy(update={"target": "RM", "version": "other"})
     found = decision(good, other)

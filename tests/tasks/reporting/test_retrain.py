@@ -6,23 +6,23 @@ from tasks.reporting.markdown import as_table, number, render_page
 from tasks.reporting.retrain import describe_distance
 
 
-def scores(neuron: float, mean: float, floor: float) -> dict[str, object]:
-    return {"rows": 102, "neuron": {"mse": neuron}, "mean": {"mse": mean}, "least_squares": {"mse": floor}}
+def scores(neuron: float, mean: float, least: float) -> dict[str, object]:
+    return {"rows": 102, "neuron": {"mse": neuron}, "mean": {"mse": mean}, "least_squares": {"mse": least}}
 
 
 @pytest.mark.parametrize(
     ("mse", "words"),
     [
-        (57.83, "stops well above that floor: its error is 53% higher, and it has covered 57% of the way down"),
-        (40.0, "is close to that floor: its error is 6% higher"),
-        (37.9, "has reached the floor"),
+        (57.83, "stops well above least squares: its error is 53% higher, and it has covered 57% of the way down"),
+        (40.0, "is close to least squares: its error is 6% higher"),
+        (37.9, "has reached least squares"),
         (90.0, "no better than the mean predictor: it should not serve"),
     ],
 )
-def test_distance_from_the_floor_is_told_in_words(mse: float, words: str) -> None:
+def test_distance_from_least_squares_is_put_in_words(mse: float, words: str) -> None:
     message = describe_distance(scores(mse, 84.48, 37.81))
     assert words in message
-    assert f"**{mse:.2f}**, beside 84.48 for always predicting the mean and 37.81 for the closed form" in message
+    assert f"**{mse:.2f}**, beside 84.48 for always predicting the mean and 37.81 for least squares" in message
 
 
 def test_no_test_rows_are_admitted() -> None:

@@ -1,12 +1,14 @@
-"""Scores are compared with the mean predictor and the closed form, on tables small enough to check by hand."""
+"""Scores are compared with the mean predictor and least squares, on tables small enough to check by hand."""
 
 import numpy as np
 import pytest
 
-from tasks.dataset.rows import Rows, Split
+from tasks.dataset.rows import Column, Rows, Split
 from tasks.model import LinearModel
+from tasks.parameters import ExampleInputs, Training
 from tasks.training.interval import interval_half_widths, measure_coverage
-from tasks.training.metrics import compare_models, fit_least_squares, score
+from tasks.training.metrics import compare_models, evaluate, fit_least_squares, measure_errors
+from tasks.training.results import TrainingResult
 
 
 def rows(x: list[float], y: list[float]) -> Rows:
@@ -14,7 +16,7 @@ def rows(x: list[float], y: list[float]) -> Rows:
 
 
 def test_scores_of_three_rows() -> None:
-    scores = score(np.array([1.0, 2.0, 6.0]), np.array([2.0, 2.0, 4.0]))
+    scores = measure_errors(np.array([1.0, 2.0, 6.0]), np.array([2.0, 2.0, 4.0]))
     assert scores["mse"] == pytest.approx(5 / 3)
     assert scores["rmse"] == pytest.approx((5 / 3) ** 0.5)
     assert scores["mae"] == 1
@@ -22,11 +24,11 @@ def test_scores_of_three_rows() -> None:
 
 
 def test_r2_is_none_where_the_target_does_not_vary() -> None:
-    assert score(np.array([2.0, 2.0]), np.array([2.0, 3.0]))["r2"] is None
+    assert measure_errors(np.array([2.0, 2.0]), np.array([2.0, 3.0]))["r2"] is None
 
 
 def test_no_rows_have_no_scores() -> None:
-    assert score(np.array([]), np.array([])) == {"mse": None, "rmse": None, "mae": None, "r2": None}
+    assert measure_errors(np.array([]), np.array([])) == {"mse": None, "rmse": None, "mae": None, "r2": None}
 
 
 def test_least_squares_finds_the_line_through_points_on_a_line() -> None:
@@ -41,11 +43,10 @@ def test_least_squares_of_a_constant_feature_is_the_mean() -> None:
     assert line.bias == pytest.approx(3)
 
 
-def test_neuron_mean_and_closed_form_are_scored_on_every_part() -> None:
-    train, test = rows([0, 1], [0, 2]), rows([2], [5])
-    metrics = compare_models(
-        Split(("x",), "y", train, rows([], []), test), LinearModel((1.0,), 0.0), LinearModel((2.0,), 0.0)
-    )
+def test_neuron_mean_and_least_squares_are_scored_on_every_part() -> None:
+    split = Split((Column("x", ""),), Column("y", ""), rows([0, 1], [0, 2]), rows([], []), rows([2], [5]))
+    predicted = {part: some.x[:, 0].astype(np.float32) for part, some in split.parts.items()}
+    metrics = compare_models(split, predicted, LinearModel((2.0,), 0.0))
     assert {part: scores["rows"] for part, scores in metrics.items()} == {"train": 2, "validation": 0, "test": 1}
     assert metrics["test"]["neuron"]["mse"] == 9
     assert metrics["test"]["mean"]["mse"] == 16
@@ -53,13 +54,29 @@ def test_neuron_mean_and_closed_form_are_scored_on_every_part() -> None:
     assert metrics["validation"]["neuron"]["mse"] is None
 
 
+def test_every_row_and_example_is_predicted() -> None:
+    split = Split((Column("x", ""),), Column("y", ""), rows([0, 1], [0, 2]), rows([3], [1]), rows([2], [5]))
+    result = TrainingResult(Training(), LinearModel((3.0,), 1.0), (1.0,), (), "")
+    evaluation = evaluate.fn(split, result, ExampleInputs(values=[10]))
+    assert {part: values.tolist() for part, values in evaluation.predicted.items()} == {
+        "train": [1, 4],
+        "validation": [10],
+        "test": [7],
+        "examples": [31],
+    }
+    assert evaluation.metrics["test"]["neuron"]["mse"] == 4
+    assert (evaluation.intervals["50"], evaluation.intervals["51"]) == (9, None)
+    assert evaluation.coverage is None
+    assert evaluation.examples.tolist() == [[10]]
+
+
 def test_interval_takes_the_conformal_rank_of_the_residuals() -> None:
-    widths = interval_half_widths(rows([0] * 9, [1, 2, 3, 4, 5, 6, 7, 8, 9]), LinearModel((0.0,), 0.0))
+    widths = interval_half_widths(np.arange(1.0, 10.0), np.zeros(9, np.float32))
     assert (widths["50"], widths["80"], widths["90"]) == (5, 8, 9)
     assert widths["91"] is None, "ten residuals would be needed"
 
 
 def test_coverage_is_the_share_of_rows_within_the_interval() -> None:
-    test = rows([0, 0, 0, 0], [1, -2, 3, 9])
-    assert measure_coverage(test, LinearModel((0.0,), 0.0), 3.0) == 0.75
-    assert measure_coverage(test, LinearModel((0.0,), 0.0), None) is None
+    actual, predicted = np.array([1.0, -2, 3, 9]), np.zeros(4, np.float32)
+    assert measure_coverage(actual, predicted, 3.0) == 0.75
+    assert measure_coverage(actual, predicted, None) is None

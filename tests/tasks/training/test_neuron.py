@@ -8,24 +8,21 @@ import keras
 import numpy as np
 import pytest
 
-from tasks.dataset import boston
-from tasks.dataset.rows import Rows, Split
-from tasks.dataset.split import read_rows, select_columns, split_rows
+from tasks.dataset.boston import FILE, read_snapshot
+from tasks.dataset.rows import Origin, Rows
+from tasks.dataset.split import select_features, split_rows
 from tasks.errors import UserError
 from tasks.model import LinearModel
 from tasks.parameters import Training
 from tasks.training.neuron import build_neuron, check_parity, train_neuron
 from tasks.training.results import TrainingResult
 
-ALL = Split(
-    tuple(boston.COLUMNS),
-    "MEDV",
-    *split_rows(read_rows((resources.files("tasks.dataset") / "data" / boston.FILE).read_bytes()), 0.3),
-)
+DATA = (resources.files("tasks.dataset") / "data" / FILE.name).read_bytes()
+ALL = split_rows(read_snapshot(DATA, Origin(FILE.sha256, "package")), "MEDV", 0.3)
 
 
 def train_on(training: Training, *features: str) -> TrainingResult:
-    split = select_columns(ALL, list(features) or ["RM"], "MEDV")
+    split = select_features(ALL, list(features) or ["RM"])
     return train_neuron(split.train, split.validation, training)[1]
 
 
@@ -36,7 +33,7 @@ def train_on(training: Training, *features: str) -> TrainingResult:
 )
 def test_weights_and_history_equal_those_of_a_plain_fit(change: dict[str, Any]) -> None:
     training = Training(epochs=6).model_copy(update=change)
-    split = select_columns(ALL, ["RM", "LSTAT"], "MEDV")
+    split = select_features(ALL, ["RM", "LSTAT"])
     ours = train_neuron(split.train, split.validation, training)[1]
 
     plain = build_neuron(2, training)
@@ -66,7 +63,7 @@ def test_default_recipe_ends_where_keras_ends() -> None:
     assert "Trainable params: 2" in trained.summary
 
 
-@pytest.mark.parametrize("feature", [name for name in boston.COLUMNS if name != "MEDV"])
+@pytest.mark.parametrize("feature", ALL.names)
 def test_every_column_can_be_the_feature(feature: str) -> None:
     trained = train_on(Training(epochs=2), feature)
     assert np.isfinite([*trained.linear_model.weights, trained.linear_model.bias, *trained.loss]).all()
@@ -74,7 +71,7 @@ def test_every_column_can_be_the_feature(feature: str) -> None:
 
 def test_training_without_validation_rows_has_no_validation_loss() -> None:
     none = Rows(np.empty((0, 1)), np.empty(0), np.empty(0, np.int64))
-    split = select_columns(ALL, ["RM"], "MEDV")
+    split = select_features(ALL, ["RM"])
     trained = train_neuron(split.train, none, Training(epochs=2))[1]
     watched = train_neuron(split.train, split.validation, Training(epochs=2))[1]
     assert trained.val_loss == ()
@@ -82,7 +79,7 @@ def test_training_without_validation_rows_has_no_validation_loss() -> None:
 
 
 def test_each_epoch_is_reported_as_it_ends() -> None:
-    split = select_columns(ALL, ["RM"], "MEDV")
+    split = select_features(ALL, ["RM"])
     seen: list[tuple[int, float, float | None]] = []
     trained = train_neuron(split.train, split.validation, Training(epochs=3), lambda *message: seen.append(message))[1]
     assert seen == list(zip((1, 2, 3), trained.loss, trained.val_loss, strict=True))
@@ -95,13 +92,13 @@ def test_a_loss_that_overflows_names_the_epoch() -> None:
 
 
 def test_training_past_its_time_limit_is_given_up() -> None:
-    split = select_columns(ALL, ["RM"], "MEDV")
+    split = select_features(ALL, ["RM"])
     with pytest.raises(UserError, match=r"limit of 1 s at epoch \d+, so nothing is published"):
         train_neuron(split.train, split.validation, Training(epochs=100_000, time_limit=1))
 
 
 def test_plain_numbers_that_are_not_the_saved_model_fail_the_parity_check(tmp_path: Path) -> None:
-    split = select_columns(ALL, ["RM"], "MEDV")
+    split = select_features(ALL, ["RM"])
     model, trained = train_neuron(split.train, split.validation, Training(epochs=1))
     model.save(tmp_path / "model.keras")
     check_parity(tmp_path / "model.keras", trained.linear_model, split.test.x)

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.dataset.rows import Rows, Split
+from tasks.dataset.rows import Column, Rows, Split
 from tasks.errors import UserError
 from tasks.parameters import Training
 from tasks.training.process import Trainer, take_trainer, warm_up
 
 X = np.arange(8.0)[:, None]
 ROWS = Rows(X, 2 * X[:, 0], np.arange(8))
-SPLIT = Split(("x",), "y", ROWS, ROWS, ROWS)
+SPLIT = Split((Column("x", ""),), Column("y", ""), ROWS, ROWS, ROWS)
 
 
 def test_a_warmed_up_process_trains_once_and_reports_each_epoch(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_a_warmed_up_process_trains_once_and_reports_each_epoch(tmp_path: Path) 
 
 def test_a_users_mistake_comes_back_as_such(tmp_path: Path) -> None:
     rows = Rows(np.array([[1e25]]), np.array([1.0]), np.arange(1))
-    split = Split(("x",), "y", rows, rows, rows)
+    split = Split((Column("x", ""),), Column("y", ""), rows, rows, rows)
     with pytest.raises(UserError, match="at epoch 1, so nothing is published"):
         Trainer().train(split, Training(), tmp_path / "model.keras", lambda *_: None)
 

@@ -10,7 +10,7 @@ from tasks.training.train import train
 
 @flow(name="reproduce", flow_run_name="reproduce {version}")
 def reproduce(version: str) -> tuple[bool, str]:
-    """Trains a version again from its dataset and recipe; the store stays as it is.
+    """Train a version again from its dataset and recipe; the store stays as it is.
 
     Args:
         version: Name of a complete version, such as 20261123T060000Z-1a2b3c.

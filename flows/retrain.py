@@ -18,7 +18,7 @@ from tasks.training.train import train
 
 
 def run_name() -> str:
-    """Such as `retrain RM notebook 2026-11-23`, so that a list of runs tells a story."""
+    """Name the run, such as `retrain RM notebook 2026-11-23`, so that a list of runs tells a story."""
     parameters = runtime.flow_run.get_parameters()
     features = "+".join(parameters["dataset"].features)
     return f"retrain {features} {parameters['training'].recipe} {datetime.now(UTC):%Y-%m-%d}"
@@ -33,7 +33,7 @@ def retrain(
     retention: Retention = Retention(),
     force: bool = False,
 ) -> str:
-    """Trains one neuron on a dataset and publishes it as a version of the model, with its report and predictions.
+    """Train one neuron on a dataset and publish it as a version of the model, with its report and predictions.
 
     Args:
         dataset: Which rows to learn from, and which of their columns.

@@ -30,7 +30,7 @@ class _UnavailableError(Exception):
 
 
 def dataset_file(store: Store, sha256: str, suffix: str) -> UPath:
-    """Where a dataset of this digest is kept."""
+    """Return the path under which the store keeps a dataset of this digest."""
     return store.root / "datasets" / f"{sha256}{suffix}"
 
 
@@ -66,7 +66,7 @@ def fetch_file(store: Store, file: PublishedFile, wanted: str, timeout: float = 
 
 
 def _read(source: str, file: PublishedFile, cached: UPath, timeout: float) -> bytes:
-    """Bytes of the right digest from one source."""
+    """Read bytes of the right digest from one source."""
     if source == "cache":
         data = cached.read_bytes()
     elif source == "network":
@@ -79,7 +79,7 @@ def _read(source: str, file: PublishedFile, cached: UPath, timeout: float) -> by
 
 
 def _download(file: PublishedFile, timeout: float) -> bytes:
-    """The bytes behind the address, by pooch: checked against the digest, tried three times with a growing pause."""
+    """Download by pooch, which checks the digest and tries three times with a growing pause."""
     pooch.get_logger().setLevel("WARNING")
     with tempfile.TemporaryDirectory() as folder:
         getter = pooch.create(
@@ -96,7 +96,7 @@ def _download(file: PublishedFile, timeout: float) -> bytes:
 
 
 def _shorten(error: Exception) -> str:
-    """The kind of an HTTP error and the innermost reason, without addresses in memory."""
+    """Name the kind of an HTTP error, without the addresses in memory that its text has."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"status {error.response.status_code}"
     return "bytes of another digest" if isinstance(error, ValueError) else type(error).__name__

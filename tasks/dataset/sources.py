@@ -9,7 +9,7 @@ from tasks.storage.store import Store
 
 
 def known_digest(dataset: Dataset) -> str | None:
-    """The sha256 of the data, where the source knows it before anything is read."""
+    """Return the sha256 of the data, where the source knows it before anything is read."""
     return FILE.sha256
 
 

@@ -1,4 +1,4 @@
-"""Rows for fitting, validating and testing, dealt out exactly as Keras does, and the features picked from them."""
+"""Split the rows exactly as Keras does, and pick the features."""
 
 from dataclasses import replace
 
@@ -27,9 +27,9 @@ def check_columns(snapshot: Snapshot, dataset: Dataset) -> None:
 def split_rows(snapshot: Snapshot, target: str, validation_split: float) -> Split:
     """Deal the rows out; every column but the target is a feature.
 
-    The cut before the test rows is that of `keras.datasets.boston_housing.load_data`: a shuffle by NumPy's legacy
-    generator under the source's seed, then the source's share. The cut between train and validation is that of
-    `Model.fit(validation_split=...)`: the last share of the rows, without a shuffle.
+    The test rows are cut off as by the `load_data` of `keras.datasets`: after a shuffle by NumPy's legacy generator
+    under the source's seed, at the source's share. The validation rows are cut off as by
+    `Model.fit(validation_split=...)`: they are the last share of the other rows, without a shuffle.
 
     Raises:
         UserError: the share leaves no row to fit.
@@ -47,14 +47,14 @@ def split_rows(snapshot: Snapshot, target: str, validation_split: float) -> Spli
 
 
 def select_features(split: Split, names: list[str]) -> Split:
-    """The same rows with `x` cut down to the named features, shape (n, names)."""
+    """Return the same rows with `x` cut down to the named features, shape (n, names)."""
     places = [split.names.index(name) for name in names]
     train, validation, test = (replace(rows, x=rows.x[:, places]) for rows in split.parts.values())
     return Split(tuple(split.features[place] for place in places), split.target, train, validation, test)
 
 
 def example_inputs(split: Split, values: list[float]) -> Floats:
-    """Inputs that people like to see a prediction for, shape (n, features).
+    """Make the inputs that people like to see a prediction for, shape (n, features).
 
     The first feature takes the given values or, without any, the column's own examples or five even steps over the
     training rows. The other features stand at their mean.

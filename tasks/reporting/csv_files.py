@@ -22,7 +22,7 @@ def write_csv_files(split: Split, evaluation: Evaluation, folder: Path) -> None:
 
 
 def tabulate_test(split: Split, evaluation: Evaluation) -> pd.DataFrame:
-    """A row a test row: its number in the source, features, actual, predicted and residual (actual less predicted)."""
+    """Make a row for each test row: its number, features, actual, predicted, and residual (actual less predicted)."""
     rows, predicted = split.test, evaluation.predicted["test"]
     frame = pd.DataFrame(rows.x, columns=split.names)
     frame.insert(0, "row", rows.number)
@@ -31,7 +31,7 @@ def tabulate_test(split: Split, evaluation: Evaluation) -> pd.DataFrame:
 
 
 def tabulate_examples(split: Split, evaluation: Evaluation) -> pd.DataFrame:
-    """A row an example: the features and the predicted target."""
+    """Make a row for each example: the features and the predicted target."""
     frame = pd.DataFrame(evaluation.examples, columns=split.names)
     frame["predicted"] = evaluation.predicted["examples"]
     return frame

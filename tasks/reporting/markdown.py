@@ -24,32 +24,32 @@ pre {{ overflow-x: auto; font-size: .8rem; }}
 
 
 def number(value: float | None) -> str:
-    """Four significant places at least, or a dash where there is no number."""
+    """Format a number with two decimals, or four where it is below 1; a dash stands for None."""
     if value is None:
         return "-"
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4f}"
 
 
 def as_table(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
-    """A markdown table."""
+    """Write a markdown table."""
     lines = [head, ["---"] * len(head), *([as_cell(value) for value in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def as_cell(value: Any) -> str:
-    """A value in one cell of a table, where nothing is "none"."""
+    """Write a value into one cell of a table; an empty one is "none"."""
     if isinstance(value, dict):
         value = [f"{key} {item}" for key, item in value.items()]
     return (", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)).replace("|", "/") or "none"
 
 
 def as_picture(title: str, png: bytes) -> str:
-    """A picture that travels inside the text."""
+    """Write a picture that travels inside the text, as a data URI."""
     return f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
 def describe_interval(model: ModelVersion, percent: int) -> str:
-    """In words: how wide the prediction interval is, and how often that of 90% held on the test rows."""
+    """Say how wide the prediction interval is, and how often that of 90% held on the test rows."""
     width = model.intervals[str(percent)]
     if width is None:
         return (
@@ -62,6 +62,6 @@ def describe_interval(model: ModelVersion, percent: int) -> str:
 
 
 def render_page(markdown: str, title: str) -> str:
-    """The markdown as one self-contained HTML page."""
+    """Render markdown as one self-contained HTML page."""
     converter = MarkdownIt("commonmark").enable("table")
     return PAGE.format(title=title, body=converter.render(markdown))

@@ -54,7 +54,7 @@ class Plot:
 
 @contextmanager
 def _figure(path: Path, title: str) -> Iterator[Axes]:
-    """A figure in the common style, saved as a PNG of about 15 KB."""
+    """Open a figure in the common style, and save it as a PNG of about 15 KB."""
     with rc_context(STYLE):
         figure = Figure(figsize=(8, 4.5), dpi=100)
         figure.subplots_adjust(left=0.125, right=0.98, top=0.92, bottom=0.14)  # A layout engine would draw all twice.
@@ -67,7 +67,7 @@ def _figure(path: Path, title: str) -> Iterator[Axes]:
 
 
 def _label(column: object) -> str:
-    """What a column means, with its unit, as it stands at an axis."""
+    """Capitalise what a column means, for an axis."""
     text = str(column)
     return text[:1].upper() + text[1:]
 
@@ -77,7 +77,7 @@ def _with_unit(text: str, column: Column, power: str = "") -> str:
 
 
 def _draw_feature(axes: Axes, split: Split, _: Evaluation) -> None:
-    """The (first) feature against the target, training and validation rows."""
+    """Draw the (first) feature against the target, training and validation rows."""
     for rows, marker, colour, label in (
         (split.train, "o", BLUE, "fitted"),
         (split.validation, "s", GREY, "validation"),
@@ -88,7 +88,7 @@ def _draw_feature(axes: Axes, split: Split, _: Evaluation) -> None:
 
 
 def _draw_loss(axes: Axes, split: Split, evaluation: Evaluation) -> None:
-    """Loss by epoch, with least squares' loss as a line; logarithmic where it spans more than two decades."""
+    """Draw the loss by epoch beside that of least squares; logarithmic where it spans more than two decades."""
     result, least = evaluation.result, evaluation.metrics["train"]["least_squares"]["mse"]
     epochs = np.arange(1, len(result.loss) + 1)
     axes.plot(epochs, result.loss, color=BLUE, label="training")
@@ -105,7 +105,7 @@ def _draw_loss(axes: Axes, split: Split, evaluation: Evaluation) -> None:
 
 
 def _draw_fit(part: str, marker: str, colour: str, other: str) -> DrawPlot:
-    """One feature: rows and the neuron's line beside that of least squares. Several: predicted against actual."""
+    """Make a plot: for one feature rows and lines of neuron and least squares, for several predicted against actual."""
 
     def draw(axes: Axes, split: Split, evaluation: Evaluation) -> None:
         rows, points = split.parts[part], POINTS | {"marker": marker, "color": colour, "label": f"{part} rows"}
@@ -128,7 +128,7 @@ def _draw_fit(part: str, marker: str, colour: str, other: str) -> DrawPlot:
 
 
 def _draw_residuals(axes: Axes, split: Split, evaluation: Evaluation) -> None:
-    """Residual against prediction on the test rows."""
+    """Draw residuals against predictions on the test rows."""
     predicted = evaluation.predicted["test"]
     axes.scatter(predicted, split.test.y - predicted, marker="^", color=ORANGE, label="test rows", **POINTS)
     axes.axhline(0, color=INK, linewidth=1.2)

@@ -13,10 +13,9 @@ from tasks.model import ModelVersion
 from tasks.registry.champion import PromotionDecision
 from tasks.reporting.markdown import as_picture, as_table, describe_interval, number, render_page
 from tasks.steps import show_markdown, show_table, task
+from tasks.training.metrics import MODELS
 from tasks.training.process import warm_up
 from tasks.training.results import Evaluation
-
-NAMES = {"neuron": "Neuron", "mean": "Mean predictor", "least_squares": "Least squares"}
 
 
 @task("Prepare training")
@@ -44,10 +43,10 @@ def draw(split: Split, evaluation: Evaluation, folder: Path) -> None:
 
 
 def describe_distance(test: dict[str, Any]) -> str:
-    """In words: how far the neuron is from the mean predictor and from least squares, on the test rows."""
+    """Say how far the neuron is from the mean predictor and from least squares, on the test rows."""
     if not test["rows"]:
         return "There are no test rows, so nothing is known of its error on rows it has not seen."
-    neuron, mean, least = (test[name]["mse"] for name in NAMES)
+    neuron, mean, least = (test[name]["mse"] for name in MODELS)
     message = (
         f"On {test['rows']} test rows its mean squared error is **{neuron:.2f}**, beside {mean:.2f} for always "
         f"predicting the mean and {least:.2f} for least squares, the best line for the fitted rows. "
@@ -65,19 +64,19 @@ def describe_distance(test: dict[str, Any]) -> str:
 
 
 def metric_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row for each part of the rows and each model."""
+    """Make a row for each part of the rows and each model."""
     return [
         {"rows": f"{part} ({errors['rows']})", "model": label}
         | {key.upper(): number(value) for key, value in errors[name].items()}
         for part, errors in metrics.items()
-        for name, label in NAMES.items()
+        for name, label in MODELS.items()
     ]
 
 
 def write_markdown(
     model: ModelVersion, evaluation: Evaluation, decision: PromotionDecision, pictures: list[str]
 ) -> str:
-    """The whole report in markdown, outcome first; `pictures` are the plots in markdown."""
+    """Write the whole report in markdown, the outcome first; `pictures` are the plots in markdown."""
     cells = metric_rows(model.metrics)
     formula = model.linear_model.formula(model.features, model.target)
     examples = zip(evaluation.examples.tolist(), evaluation.predicted["examples"].tolist(), strict=True)
@@ -105,9 +104,9 @@ def write_markdown(
 
 
 def summarize(location: str, model: ModelVersion, standing: str) -> str:
-    """What came out, for the terminal; the last line is the version's folder or URL alone."""
+    """Say what came out, for the terminal; the last line is the version's folder or URL alone."""
     test = model.metrics["test"]
-    errors = {name: f"{number(test[name]['mse']):>9}" for name in NAMES}
+    errors = {name: f"{number(test[name]['mse']):>9}" for name in MODELS}
     return f"""
 Data          {model.dataset["name"]} ({model.dataset["source"]}), {test["rows"]} test rows
 Neuron        {model.linear_model.formula(model.features, model.target)}

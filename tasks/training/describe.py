@@ -16,7 +16,7 @@ from tasks.training.results import Evaluation
 
 
 def describe_version(new_version: NewVersion, snapshot: Snapshot, split: Split, evaluation: Evaluation) -> ModelVersion:
-    """The content of `model.json`."""
+    """Put together the content of `model.json`."""
     counts, edges = np.histogram(split.train.y, bins=20)
     ranges = np.stack([split.train.x.min(axis=0), split.train.x.max(axis=0)], axis=1)
     model = evaluation.result.linear_model

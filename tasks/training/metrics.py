@@ -13,13 +13,13 @@ from tasks.steps import get_logger, task
 from tasks.training.interval import interval_half_widths, measure_coverage
 from tasks.training.results import Evaluation, TrainingResult
 
-MODELS = ("neuron", "mean", "least_squares")
+MODELS = {"neuron": "Neuron", "mean": "Mean predictor", "least_squares": "Least squares"}  # in metrics.json: in words
 
 
 def measure_errors(actual: Floats, predicted: NDArray[np.floating[Any]]) -> dict[str, float | None]:
-    """Mean squared error, its root, mean absolute error (target units) and R2; none without rows.
+    """Compute mean squared error, its root, mean absolute error (target units) and R2; all None without rows.
 
-    R2 is none where the targets do not vary, since it compares with their variance.
+    R2 compares with the variance of the targets, and is None where they do not vary.
     """
     if not len(actual):
         return dict.fromkeys(("mse", "rmse", "mae", "r2"))
@@ -34,10 +34,10 @@ def measure_errors(actual: Floats, predicted: NDArray[np.floating[Any]]) -> dict
 
 
 def fit_least_squares(rows: Rows) -> LinearModel:
-    """Ordinary least squares, without iterations.
+    """Fit ordinary least squares.
 
-    Columns are centred and scaled first, which changes nothing but the rounding, so that a column of large numbers
-    costs no digits; where columns depend on each other, the smallest weights among the best are taken.
+    Columns are centred and scaled first, so that a column of large numbers costs no digits. Where columns depend on
+    each other, the smallest weights among the best are taken.
     """
     centre, scale = rows.x.mean(axis=0), rows.x.std(axis=0)
     scale[scale == 0] = 1
@@ -47,7 +47,7 @@ def fit_least_squares(rows: Rows) -> LinearModel:
 
 
 def compare_models(split: Split, predicted: dict[str, Predictions], least_squares: LinearModel) -> dict[str, Any]:
-    """The content of `metrics.json`: for train, validation and test rows, each model's errors.
+    """Compute the content of `metrics.json`: for train, validation and test rows, each model's errors.
 
     The mean predictor is that of the train rows, which the neuron and least squares were fitted on too.
     """

@@ -4,25 +4,46 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from PIL import Image
 
 from tasks.dataset.rows import Column, Rows, Split
-from tasks.model import LinearModel
+from tasks.model import LinearModel, ModelVersion
 from tasks.parameters import ExampleInputs, Training
-from tasks.reporting.plots import PLOTS, draw_plots
+from tasks.reporting.plots import PLOTS, draw_histogram, draw_plots
 from tasks.training.metrics import evaluate
-from tasks.training.results import TrainingResult
+from tasks.training.results import Evaluation, TrainingResult
+
+COLUMNS = Column("RM", "rooms"), Column("LSTAT", "lower-status population", "%")
 
 
 def a_split(features: int) -> Split:
     rng = np.random.default_rng(1)
     x = rng.normal(6, 1, (400, features))
-    columns = (Column("RM", "rooms"), Column("LSTAT", "lower-status population", "%"))[:features]
     parts = (
         Rows(x[a:b], 4 * x[a:b, 0] + rng.normal(size=b - a), np.arange(a, b))
         for a, b in [(0, 250), (250, 300), (300, 400)]
     )
-    return Split(columns, Column("MEDV", "median price", "$K"), *parts)
+    return Split(COLUMNS[:features], Column("MEDV", "median price", "$K"), *parts)
+
+
+def evaluated(
+    split: Split, loss: tuple[float, ...] = (3.0, 2.0), val_loss: tuple[float, ...] = (4.0, 3.0)
+) -> Evaluation:
+    line = LinearModel((3.0,) * len(split.features), 1.0)
+    return evaluate.fn(split, TrainingResult(Training(), line, loss, val_loss, ""), ExampleInputs())
+
+
+def drawn(name: str, split: Split, evaluation: Evaluation) -> Axes:
+    (plot,) = (plot for plot in PLOTS if plot.name == name)
+    axes = Figure().add_subplot()
+    plot.draw(axes, split, evaluation)
+    return axes
+
+
+def legend(axes: Axes) -> list[str]:
+    return axes.get_legend_handles_labels()[1]
 
 
 @pytest.mark.parametrize(
@@ -31,12 +52,66 @@ def a_split(features: int) -> Split:
 def test_five_plots_are_drawn_under_60_kilobytes_each(
     tmp_path: Path, features: int, loss: tuple[float, ...], val_loss: tuple[float, ...]
 ) -> None:
-    line = LinearModel((3.0,) * features, 1.0)
-    split, result = a_split(features), TrainingResult(Training(), line, loss, val_loss, "")
-    draw_plots(split, evaluate.fn(split, result, ExampleInputs()), tmp_path / "plots")
+    split = a_split(features)
+    draw_plots(split, evaluated(split, loss, val_loss), tmp_path / "plots")
+    assert len(PLOTS) == 5
     for plot in PLOTS:
         path = tmp_path / "plots" / f"{plot.name}.png"
         with Image.open(path) as picture:
             assert picture.size == (800, 450)
             assert len(picture.getcolors() or []) > 8, "more than an empty frame"
         assert path.stat().st_size < 60_000
+
+
+def test_the_loss_stands_beside_that_of_least_squares() -> None:
+    split = a_split(1)
+    evaluation = evaluated(split)
+    axes = drawn("loss", split, evaluation)
+    training, validation, least = axes.get_lines()
+    assert (training.get_xdata().tolist(), training.get_ydata().tolist()) == ([1, 2], [3.0, 2.0])  # type: ignore[union-attr]
+    assert validation.get_ydata().tolist() == [4.0, 3.0]  # type: ignore[union-attr]
+    assert least.get_ydata()[0] == evaluation.metrics["train"]["least_squares"]["mse"]  # type: ignore[index]
+    assert legend(axes) == ["training", "validation", "least squares, training"]
+    assert (axes.get_ylabel(), axes.get_yscale()) == ("Mean squared error [$K²]", "linear")
+
+
+def test_a_loss_that_spans_more_than_two_decades_is_drawn_logarithmically() -> None:
+    split = a_split(1)
+    assert drawn("loss", split, evaluated(split, (300.0, 1.0))).get_yscale() == "log"
+
+
+@pytest.mark.parametrize(("name", "rows"), [("fit_train", 250), ("fit_test", 100)])
+def test_one_feature_is_drawn_with_both_lines(name: str, rows: int) -> None:
+    split = a_split(1)
+    axes = drawn(name, split, evaluated(split))
+    neuron, least = axes.get_lines()
+    x, y = neuron.get_data()
+    assert y[0] == pytest.approx(3 * x[0] + 1)  # type: ignore[index, operator]
+    assert least.get_ydata()[-1] == pytest.approx(4 * x[-1], rel=0.1)  # type: ignore[index, operator]
+    assert len(axes.collections[0].get_offsets()) == rows  # type: ignore[arg-type]
+    assert legend(axes) == [f"{name[4:]} rows", "neuron", "least squares"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Rooms", "Median price [$K]")
+
+
+def test_several_features_are_drawn_as_predicted_against_actual() -> None:
+    split = a_split(2)
+    evaluation = evaluated(split)
+    axes = drawn("fit_test", split, evaluation)
+    points = axes.collections[0].get_offsets()
+    assert np.array_equal(points, np.column_stack([evaluation.predicted["test"], split.test.y]))
+    assert axes.get_xlabel() == "Predicted median price [$K]"
+
+
+def test_residuals_are_actual_less_predicted() -> None:
+    split = a_split(1)
+    axes = drawn("residuals", split, evaluated(split))
+    predicted = 3 * split.test.x[:, 0] + 1
+    points = np.column_stack([predicted, split.test.y - predicted])
+    assert np.allclose(axes.collections[0].get_offsets(), points, atol=1e-5)
+    assert axes.get_ylabel() == "Actual less predicted [$K]"
+
+
+def test_a_model_of_an_older_version_has_a_histogram_too(tmp_path: Path, neuron: ModelVersion) -> None:
+    for number, model in enumerate([neuron, neuron.model_copy(update={"labels": {"MEDV": "median price [$K]"}})]):
+        draw_histogram(model, [1, 2, 3, 4, 5], tmp_path / f"{number}.png")
+    assert (tmp_path / "0.png").read_bytes() != (tmp_path / "1.png").read_bytes(), "the label is another one"

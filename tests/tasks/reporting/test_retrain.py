@@ -1,9 +1,16 @@
 """The report says in words how good the neuron is."""
 
+import numpy as np
 import pytest
 
+from tasks.model import LinearModel
+from tasks.parameters import Training
+from tasks.registry.champion import PromotionDecision
 from tasks.reporting.markdown import as_table, number, render_page
-from tasks.reporting.retrain import describe_distance
+from tasks.reporting.retrain import describe_distance, write_markdown
+from tasks.storage.store import Store
+from tasks.training.results import Evaluation, TrainingResult
+from tests.helpers import make_version
 
 
 def scores(neuron: float, mean: float, least: float) -> dict[str, object]:
@@ -27,6 +34,36 @@ def test_distance_from_least_squares_is_put_in_words(mse: float, words: str) -> 
 
 def test_no_test_rows_are_admitted() -> None:
     assert "nothing is known" in describe_distance({"rows": 0})
+
+
+def test_the_report_tells_the_outcome_first_and_then_everything_else(store: Store) -> None:
+    metrics = {"test": scores(57.83, 84.48, 37.81)}
+    model = make_version(store, "v1", labels={"MEDV": "median price [$K]"}, metrics=metrics)
+    result = TrainingResult(Training(), LinearModel((3.0,), 1.0), (1.0,), (), "one Dense unit")
+    predicted = {"examples": np.array([10.0, 13.0], np.float32)}
+    evaluation = Evaluation(result, LinearModel((0.0,), 0.0), predicted, np.array([[3.0], [4.0]]), metrics, {}, None)
+    decision = PromotionDecision(False, "it is worse.", {}, None)
+    lines = write_markdown(model, evaluation, decision, ["![loss](data:)\n\nHow it fell."]).splitlines()
+    assert lines[0] == "# MEDV from RM: version v1"
+    assert lines[2].startswith(
+        "The neuron is `MEDV = 3.0000 * RM + 1.0000`. On 102 test rows its mean squared error is "
+    )
+    assert lines[4].startswith("The interval is the prediction ±10.00 (90%, split-conformal)")
+    assert lines[6] == "**Not promoted:** it is worse."
+    assert lines[10:13] == [
+        "| rows | model | MSE |",
+        "| --- | --- | --- |",
+        "| test (102) | Neuron | 57.83 |",
+    ]
+    assert "Errors are in the unit of the target: median price [$K]; MSE in its square." in lines
+    examples = [line for line in lines[lines.index("## Predictions") :] if line.startswith("|")][:4]
+    assert examples == ["| RM | predicted |", "| --- | --- |", "| 3.00 | 10.00 |", "| 4.00 | 13.00 |"]
+    headings = [line[3:] for line in lines if line.startswith("## ")]
+    assert headings == ["How good it is", "Predictions", "Plots", "Recipe", "Data", "Lineage", "Model summary"]
+    assert "| optimizer | RMSprop |" in lines
+    assert "| remarks | none |" in lines
+    assert lines.index("How it fell.") > lines.index("## Plots")
+    assert "one Dense unit" in lines
 
 
 def test_numbers_and_tables() -> None:

@@ -7,7 +7,7 @@ from prefect import flow, runtime
 from tasks.dataset.sources import download
 from tasks.dataset.split import extract_features, split
 from tasks.parameters import Dataset, ExampleInputs, Promotion, Retention, Training
-from tasks.registry.promotion import apply_decision, compare
+from tasks.registry.promotion import apply_decisions, compare
 from tasks.registry.retention import clean
 from tasks.registry.versions import UnchangedVersion, begin, publish
 from tasks.reporting.retrain import draw, prepare, report, write_predictions
@@ -48,6 +48,7 @@ def retrain(
     """
     snapshot = download(dataset)
     all_columns = split(snapshot, dataset, training.validation_split)
+    apply_decisions(all_columns, promotion)  # those of runs that were killed
     new_version = begin(snapshot.origin.sha256, dataset, training, table, force)
     if isinstance(new_version, UnchangedVersion):
         return end_as("Unchanged", f"Nothing has changed since {new_version.version}.", new_version.location)
@@ -61,6 +62,6 @@ def retrain(
     decision = compare(model, evaluation.predicted["test"], all_columns, promotion)
     report(model, evaluation, decision, folder)
     publish(model.version, folder)
-    apply_decision(model.version, decision)
+    apply_decisions(all_columns, promotion)
     clean(retention)
     return new_version.location

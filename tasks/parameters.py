@@ -105,7 +105,10 @@ class Retention(Parameters):
     """Days for which every version that was promoted is kept."""
 
     leftover_hours: int = Field(24, ge=1, le=8760)
-    """Hours after which an unfinished version is taken for a dead run's."""
+    """Hours after which an unfinished version, or a scratch file, is taken for a dead run's."""
+
+    batch_days: int = Field(365, ge=0, le=36_500)
+    """Days for which a batch of predictions is kept. The champion's newest always is."""
 
 
 class Batch(Parameters):

@@ -7,30 +7,38 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tasks.errors import UserError
 from tasks.registry.champion import find_standings
 from tasks.registry.versions import list_versions, read_manifest, read_version
 from tasks.storage.store import Store
 
 
 def list_models(store: Store) -> list[dict[str, Any]]:
-    """List every complete version, oldest first; `status` is champion, previous, refused, promoted or nothing."""
+    """List every complete version, oldest first; `status` is champion, previous, refused, promoted or nothing.
+
+    Of a damaged version nothing else is known, so the other values are None, and its status says so.
+    """
     standings = find_standings(store)
-    rows = []
-    for version in list_versions(store):
-        model = read_version(store, version)
+    return [_make_row(store, version, standings.get(version, ("", ""))[0]) for version in list_versions(store)]
+
+
+def _make_row(store: Store, version: str, status: str) -> dict[str, Any]:
+    row: dict[str, Any] = dict.fromkeys(
+        ("version", "created_at", "features", "test_mse", "floor_mse", "status", "bytes")
+    )
+    row |= {"version": version, "status": status}
+    try:
+        model, files = read_version(store, version), read_manifest(store, version)["files"]
         test = model.metrics["test"]
-        rows.append(
-            {
-                "version": version,
-                "created_at": model.created_at.isoformat(timespec="seconds"),
-                "features": model.features,
-                "test_mse": test["neuron"]["mse"],
-                "floor_mse": test["least_squares"]["mse"],
-                "status": standings.get(version, ("", ""))[0],
-                "bytes": sum(file["bytes"] for file in read_manifest(store, version)["files"].values()),
-            }
-        )
-    return rows
+        return row | {
+            "created_at": model.created_at.isoformat(timespec="seconds"),
+            "features": model.features,
+            "test_mse": test["neuron"]["mse"],
+            "floor_mse": test["least_squares"]["mse"],
+            "bytes": sum(file["bytes"] for file in files.values()),
+        }
+    except (UserError, KeyError, TypeError):
+        return row | {"status": f"{status} (damaged)".strip()}
 
 
 def render_models(rows: list[dict[str, Any]]) -> str:
@@ -39,6 +47,9 @@ def render_models(rows: list[dict[str, Any]]) -> str:
     for head in ("version", "age", "features", "test MSE", "against the floor", "status", "size"):
         table.add_column(head, justify="right" if head in ("test MSE", "size") else "left", no_wrap=True)
     for row in rows:
+        if row["bytes"] is None:
+            table.add_row(row["version"], "", "", "", "", f"{row['status']}, see: linear-neuron verify", "")
+            continue
         age = datetime.now(UTC) - datetime.fromisoformat(row["created_at"])
         table.add_row(
             row["version"],

@@ -4,7 +4,6 @@ The pointer is the truth and the log explains it. The pointer carries its own li
 write in effect: whoever comes after a run that was killed between them reads the line there, or writes it.
 """
 
-import json
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,10 +12,11 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.errors import UserError
+from tasks.registry.log import append, is_logged, make_entry, read_lines
 from tasks.registry.versions import list_versions, read_version
 from tasks.storage.store import TRIES, Store, Tagged, make_conflict, to_json
 
-POINTER, LOG = "champion.json", "promotions.jsonl"
+POINTER = "champion.json"
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Champion(BaseModel):
     previous: str | None  # the champion before; none at first, and after a rollback
     reason: str
     entry: dict[str, Any] = {}  # the line of the log about this change; older pointers have none
+    removing: list[str] = []  # versions in an object store that are being removed, and so can't be promoted
 
 
 def read_champion(store: Store) -> Champion | None:
@@ -56,7 +57,7 @@ def _parse(store: Store, data: bytes | None) -> Champion | None:
     try:
         return Champion.model_validate_json(data)
     except ValidationError as error:
-        served = [entry["version"] for entry in _read_lines(store) if entry["action"] != "refused"]
+        served = [entry["version"] for entry in read_lines(store) if entry["action"] != "refused"]
         good = served[-1] if served else (list_versions(store) or ["VERSION"])[-1]
         raise UserError(
             f"{store.root / POINTER} is damaged; the last known champion is {good}. "
@@ -71,11 +72,11 @@ def read_log(store: Store) -> list[dict[str, Any]]:
         UserError: a line is damaged.
     """
     owed = _owed_entry(store.read(store.root / POINTER))  # read first, so that no other line can be missing below
-    entries = _read_lines(store)
+    entries = read_lines(store)
     return entries if not owed or owed["id"] in {entry.get("id") for entry in entries} else [*entries, owed]
 
 
-def _peek(pointer: bytes | None) -> Champion | None:
+def peek(pointer: bytes | None) -> Champion | None:
     """Read a pointer that may be damaged, and then is none."""
     try:
         return Champion.model_validate_json(pointer or b"")
@@ -85,23 +86,8 @@ def _peek(pointer: bytes | None) -> Champion | None:
 
 def _owed_entry(pointer: bytes | None) -> dict[str, Any]:
     """Find the line that a pointer carries; it is empty where there is none."""
-    champion = _peek(pointer)
+    champion = peek(pointer)
     return champion.entry if champion else {}
-
-
-def _read_lines(store: Store) -> list[dict[str, Any]]:
-    entries = []
-    for number, line in enumerate((store.read(store.root / LOG) or b"").splitlines(), start=1):
-        try:
-            entry = json.loads(line)
-            datetime.fromisoformat(entry["at"])
-            entries.append({**entry, "version": str(entry["version"]), "action": str(entry["action"])})
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{store.root / LOG}, line {number}, is damaged: {line[:80]!r}. "
-                "Restore the file from a copy, or delete that line."
-            ) from error
-    return entries
 
 
 def promote(store: Store, version: str, reason: str, decision: PromotionDecision | None = None) -> Champion:
@@ -119,14 +105,14 @@ def promote(store: Store, version: str, reason: str, decision: PromotionDecision
     key = version if decision else secrets.token_hex(8)
     with store.exclusive():
         for _ in range(TRIES):
-            tagged = store.load(store.root / POINTER)
-            present = _peek(tagged.data)  # A damaged pointer counts for none: a promotion is how it is restored.
-            if present and _is_logged(store, present, key):
+            tagged = load_pointer(store)
+            present = peek(tagged.data)  # A damaged pointer counts for none: a promotion is how it is restored.
+            if present and is_logged(store, key):
                 return present
             read_version(store, version)
             champion = _succeed(present, version, reason, decision)
             figures = decision.figures if decision else {}
-            if swap(store, tagged, champion, _entry(key, "promoted", version, reason, figures=figures)):
+            if swap(store, tagged, champion, make_entry(key, "promoted", version, reason, figures=figures)):
                 return champion
     raise make_conflict(store.root / POINTER)
 
@@ -134,13 +120,16 @@ def promote(store: Store, version: str, reason: str, decision: PromotionDecision
 def _succeed(present: Champion | None, version: str, reason: str, decision: PromotionDecision | None) -> Champion:
     """Make the pointer that follows the present one."""
     now = present.version if present else None
+    if present and version in present.removing:
+        raise UserError(f"{version} is being removed, since retention does not keep it; promote another version.")
     if decision and decision.champion != now:
         raise UserError(
             f"{version} was compared with {decision.champion}, but {now} is champion by now; compare again."
         )
     if present and now == version:
         return present.model_copy(update={"reason": reason})
-    return Champion(version=version, since=datetime.now(UTC), previous=now, reason=reason)
+    removing = present.removing if present else []
+    return Champion(version=version, since=datetime.now(UTC), previous=now, reason=reason, removing=removing)
 
 
 def roll_back(store: Store, reason: str) -> Champion:
@@ -152,65 +141,59 @@ def roll_back(store: Store, reason: str) -> Champion:
     key = secrets.token_hex(8)
     with store.exclusive():
         for _ in range(TRIES):
-            tagged = store.load(store.root / POINTER)
+            tagged = load_pointer(store)
             present = _parse(store, tagged.data)
-            if present and _is_logged(store, present, key):
+            if present and is_logged(store, key):
                 return present
             if present is None or present.previous is None:
                 raise UserError(
                     "There is no champion before to go back to; name a version instead: linear-neuron promote VERSION."
                 )
             version = read_version(store, present.previous).version
-            champion = Champion(version=version, since=datetime.now(UTC), previous=None, reason=reason)
-            if swap(store, tagged, champion, _entry(key, "rolled back", version, reason, figures={})):
+            change = {"version": version, "since": datetime.now(UTC), "previous": None, "reason": reason}
+            champion = present.model_copy(update=change)
+            if swap(store, tagged, champion, make_entry(key, "rolled back", version, reason, figures={})):
                 return champion
     raise make_conflict(store.root / POINTER)
 
 
-def swap(store: Store, expected: Tagged, champion: Champion, entry: dict[str, Any]) -> bool:
-    """Replace the pointer and log the change, unless the pointer is no longer the expected one.
+def load_pointer(store: Store) -> Tagged:
+    """Read the pointer in order to change it, and first write the line that it owes to the log.
 
-    The line that the expected pointer owes to the log is written first, since the pointer is about to forget it.
+    A run that was killed between the two owes that line, and the next pointer forgets it.
     """
-    _append(store, _owed_entry(expected.data))
+    tagged = store.load(store.root / POINTER)
+    append(store, _owed_entry(tagged.data))
+    return tagged
+
+
+def swap(store: Store, expected: Tagged, champion: Champion, entry: dict[str, Any]) -> bool:
+    """Replace the pointer and log the change, unless the pointer is no longer the expected one."""
     entry = {**entry, "previous": champion.previous}
-    data = to_json({**champion.model_dump(mode="json"), "entry": entry})
-    if not store.swap(store.root / POINTER, expected, data):
+    if not store.swap(store.root / POINTER, expected, _dump(champion.model_copy(update={"entry": entry}))):
         return False
-    _append(store, entry)
+    append(store, entry)
     return True
 
 
-def log_decision(store: Store, action: str, version: str, reason: str, **more: Any) -> None:
-    """Add a line to the log."""
-    _append(store, _entry(more.pop("key", secrets.token_hex(8)), action, version, reason, **more))
+def _dump(champion: Champion) -> bytes:
+    return to_json(champion.model_dump(mode="json", exclude_defaults=True))
 
 
-def _entry(key: str, action: str, version: str, reason: str, **more: Any) -> dict[str, Any]:
-    at = datetime.now(UTC).isoformat()
-    return {"at": at, "action": action, "version": version, "reason": reason, **more, "id": key}
+def withdraw(store: Store, expected: Tagged, versions: set[str]) -> bool:
+    """Note in the pointer which versions are being removed, so that none of them is promoted from now on.
 
+    An object store has no lock that promotions and removals could share. But both replace the pointer, so one of two
+    at the same time fails and looks again. Without a champion there is nothing to note it in, and so no permission.
 
-def _append(store: Store, entry: dict[str, Any]) -> None:
-    """Add an entry to the log unless it is there already."""
-    if not entry:
-        return
-    line = (json.dumps(json.loads(to_json(entry))) + "\n").encode()
-
-    def add(data: bytes | None) -> bytes:
-        if data and _holds(data, entry["id"]):
-            return data
-        return (data or b"") + (b"" if (data or b"\n").endswith(b"\n") else b"\n") + line
-
-    store.update(store.root / LOG, add)
-
-
-def _holds(log: bytes, key: str) -> bool:
-    return b'"id": ' + json.dumps(key).encode() in log
-
-
-def _is_logged(store: Store, present: Champion, key: str) -> bool:
-    return present.entry.get("id") == key or _holds(store.read(store.root / LOG) or b"", key)
+    Returns:
+        Whether they may be removed; if not, the pointer has changed or is not there.
+    """
+    present = peek(expected.data)
+    if present is None:
+        return not versions
+    removing = present.model_copy(update={"removing": sorted(versions)})
+    return removing == present or store.swap(store.root / POINTER, expected, _dump(removing))
 
 
 def find_standings(store: Store) -> dict[str, tuple[str, str]]:

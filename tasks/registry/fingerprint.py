@@ -26,17 +26,23 @@ def digest_code(root: Path = TASKS) -> str:
 
 def describe_code() -> dict[str, Any]:
     """The commit of the checkout, a digest of the decisive code, and the versions of what is beneath it."""
-    git = subprocess.run(
-        ["git", "-C", str(TASKS), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True
-    )
     packages = {item.name: item.version for name in PACKAGES for item in metadata.distributions(name=name)}
     return {
-        "commit": git.stdout.strip() or None,
+        "commit": _describe_commit(),
         "code": digest_code()[:12],
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": packages,
     }
+
+
+def _describe_commit() -> str | None:
+    """Describe the checkout's commit; None where this is no checkout, or the machine has no git."""
+    command = ["git", "-C", str(TASKS), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def fingerprint(sha256: str, dataset: Dataset, training: Training, table: ExampleInputs) -> str:

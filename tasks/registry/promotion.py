@@ -4,9 +4,12 @@ import numpy as np
 
 from tasks.dataset.rows import Floats, Predictions, Split
 from tasks.dataset.split import select_features
+from tasks.errors import UserError
 from tasks.model import ModelVersion
 from tasks.parameters import Promotion
-from tasks.registry.champion import Champion, PromotionDecision, log_decision, promote, read_champion, roll_back
+from tasks.registry.champion import Champion, PromotionDecision, promote, read_champion, roll_back
+from tasks.registry.log import is_logged, log_decision
+from tasks.registry.pending import find_pending, forget_pending, keep_pending
 from tasks.registry.versions import read_version
 from tasks.steps import announce, get_logger, task
 from tasks.storage.store import Store
@@ -83,22 +86,58 @@ def _certainty(challenger_errors: Floats, champion_errors: Floats) -> float:
 def compare(
     challenger: ModelVersion, predicted: Predictions, all_columns: Split, promotion: Promotion
 ) -> PromotionDecision:
-    """Compare challenger and champion on today's test rows, for which `predicted` is the challenger's answer."""
+    """Compare challenger and champion on today's test rows, for which `predicted` is the challenger's answer.
+
+    The decision is kept in the store until it is carried out.
+    """
     store = Store()
     pointer = read_champion(store)
     champion = read_version(store, pointer.version) if pointer else None
     decision = judge(challenger, predicted, champion, all_columns, promotion)
+    keep_pending(store, challenger.version, decision)
     get_logger().info("To be %s: %s", "promoted" if decision.promote else "refused", decision.reason)
     return decision
 
 
 @task("Promote or refuse")
-def apply_decision(version: str, decision: PromotionDecision) -> None:
-    """Promote the version or refuse it, and log that."""
+def apply_decisions(all_columns: Split, promotion: Promotion) -> None:
+    """Carry out every decision that is owed: this run's, and those of runs that were killed before they could."""
+    store = Store()
+    for version, decision in find_pending(store).items():
+        if not is_logged(store, version):
+            _apply(store, version, decision, all_columns, promotion)
+        forget_pending(store, version)
+
+
+def _apply(
+    store: Store, version: str, decision: PromotionDecision | None, all_columns: Split, promotion: Promotion
+) -> None:
+    """Promote or refuse a version; the two are compared now if another champion came in between."""
+    pointer = read_champion(store)
+    champion = pointer.version if pointer else None
+    try:
+        challenger = read_version(store, version)
+        if decision is None or (decision.promote and decision.champion != champion):
+            decision = _compare_anew(store, challenger, champion, all_columns, promotion)
+    except UserError as error:
+        decision = PromotionDecision(False, str(error), {}, champion)
     if decision.promote:
-        announce_champion(promote(Store(), version, decision.reason, decision), decision.figures)
+        announce_champion(promote(store, version, decision.reason, decision), decision.figures)
     else:
-        log_decision(Store(), "refused", version, decision.reason, figures=decision.figures)
+        log_decision(store, "refused", version, decision.reason, key=version, figures=decision.figures)
+
+
+def _compare_anew(
+    store: Store, challenger: ModelVersion, champion: str | None, all_columns: Split, promotion: Promotion
+) -> PromotionDecision:
+    if challenger.target != all_columns.target.name or not set(challenger.features) <= set(all_columns.names):
+        raise UserError(
+            f"it predicts {challenger.target} from {', '.join(challenger.features)}, and not all of these are in the "
+            f"dataset of today as they were; promote it by hand: linear-neuron promote {challenger.version}."
+        )
+    predicted = challenger.linear_model.predict(select_features(all_columns, challenger.features).test.x)
+    present = read_version(store, champion) if champion else None
+    return judge(challenger, predicted, present, all_columns, promotion)
 
 
 @task("Promote the version")

@@ -2,7 +2,6 @@
 
 import logging
 import shutil
-import tempfile
 from pathlib import Path
 
 from tasks.dataset.download import dataset_file
@@ -13,6 +12,7 @@ from tasks.model import LinearModel, ModelVersion
 from tasks.registry.fingerprint import describe_code
 from tasks.registry.versions import read_version
 from tasks.steps import get_logger, task
+from tasks.storage.files import make_temporary
 from tasks.storage.store import Store, digest
 
 
@@ -32,7 +32,7 @@ def recall(version: str) -> tuple[ModelVersion, Snapshot, Path]:
         raise UserError(
             f"{path}, the dataset of {version}, is missing or damaged; fetch it anew by: linear-neuron retrain."
         )
-    return neuron, open_snapshot(data, Origin(sha256, "cache")), Path(tempfile.mkdtemp(prefix="reproduce-"))
+    return neuron, open_snapshot(data, Origin(sha256, "cache")), make_temporary("reproduce-")
 
 
 def compare_reproduction(neuron: ModelVersion, line: LinearModel) -> tuple[bool, str]:

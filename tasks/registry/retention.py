@@ -1,61 +1,120 @@
 """What the store need not keep."""
 
+import os
+import re
+import tempfile
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 from upath import UPath
 
+from tasks.errors import UserError
 from tasks.parameters import Retention
-from tasks.registry.champion import read_champion, read_log
-from tasks.registry.versions import list_versions, read_version, version_folder
+from tasks.registry.champion import POINTER, Champion, peek, read_champion, read_log, withdraw
+from tasks.registry.pending import PENDING
+from tasks.registry.versions import list_versions, read_version, version_folder, warn_once
 from tasks.steps import get_logger, task
-from tasks.storage.store import MANIFEST, Store
+from tasks.storage.files import TEMPORARY
+from tasks.storage.store import MANIFEST, SCRATCH, TRIES, Store, make_conflict
+
+BATCH = re.compile(r".+-[0-9a-f]{8}")  # what the folder of a batch is called, after the version
 
 
 def find_expired(store: Store, retention: Retention, now: datetime) -> dict[str, UPath]:
     """Find what retention would remove: what it is, and where.
 
     Kept are the champion, the one before, the newest, those promoted of late, those that an unfinished batch uses, and
-    the datasets of all these; of unfinished versions, those that may still be being made.
+    the datasets of all these; of what is unfinished, that which may still be being made.
     """
-    complete = list_versions(store)
-    kept = (
-        _serving(store)
-        | set(complete[-retention.newest :])
-        | _promoted_since(store, now - timedelta(days=retention.days))
-        | _used_by_batches(store, complete)
-    )
+    complete, champion, log = list_versions(store), read_champion(store), read_log(store)
     dead = now - timedelta(hours=retention.leftover_hours)
+    batches = _expired_batches(store, champion, now - timedelta(days=retention.batch_days))
+    kept = (
+        _serving(champion)
+        | _newest(complete, log, retention.newest)
+        | _promoted_since(log, now - timedelta(days=retention.days))
+        | _used_by_batches(store, complete, batches)
+    )
+    expired = {name for name in complete if name not in kept}
+    if not store.local:  # What another run has begun to remove must go; without a pointer nothing can be withdrawn.
+        expired = expired | set(champion.removing) & set(complete) if champion else set()
     leftovers = [name for name in store.names("models") if name not in complete and _started(name) < dead]
-    found = {f"model {name}": version_folder(store, name) for name in complete if name not in kept}
-    found |= {f"unfinished model {name}": version_folder(store, name) for name in leftovers}
-    unused = _unused_datasets(store, [name for name in complete if name in kept])
-    return found | {f"dataset {name}": store.root / "datasets" / name for name in unused}
+    unused = _unused_datasets(store, [name for name in complete if name not in expired])
+    return {
+        **{f"model {name}": version_folder(store, name) for name in sorted(expired)},
+        **{f"unfinished model {name}": version_folder(store, name) for name in leftovers},
+        **{f"dataset {name}": store.root / "datasets" / name for name in unused},
+        **{f"batch {name}": store.root / "predictions" / name for name in batches},
+        **_litter(store, dead),
+    }
 
 
-def _serving(store: Store) -> set[str]:
-    champion = read_champion(store)
+def _serving(champion: Champion | None) -> set[str]:
     return {champion.version, champion.previous or ""} if champion else set()
 
 
-def _promoted_since(store: Store, since: datetime) -> set[str]:
+def _newest(complete: list[str], log: list[dict[str, Any]], count: int) -> set[str]:
+    """Find the newest by their names, which have the time in them, and by the log, which no clock puts in disorder."""
+    decided = list(dict.fromkeys(entry["version"] for entry in reversed(log)))
+    return {*complete[-count:], *decided[:count]}
+
+
+def _promoted_since(log: list[dict[str, Any]], since: datetime) -> set[str]:
     return {
         entry["version"]
-        for entry in read_log(store)
+        for entry in log
         if entry["action"] != "refused" and datetime.fromisoformat(entry["at"]) >= since
     }
 
 
-def _used_by_batches(store: Store, versions: list[str]) -> set[str]:
+def _expired_batches(store: Store, champion: Champion | None, before: datetime) -> list[str]:
+    """Find the batches in which nothing has changed since; the champion's newest is none of them."""
+    changed: dict[str, datetime] = {}
+    for name, at in store.find("predictions").items():
+        batch = name.partition("/")[0]
+        if BATCH.fullmatch(batch):
+            changed[batch] = max(at, changed.get(batch, at))
+    served = [batch for batch in changed if champion and batch.startswith(f"{champion.version}-")]
+    newest = max(served, key=changed.__getitem__, default="")
+    return [batch for batch, at in changed.items() if at < before and batch != newest]
+
+
+def _used_by_batches(store: Store, versions: list[str], expired: list[str]) -> set[str]:
     batches = [
-        name for name in store.names("predictions") if not (store.root / "predictions" / name / MANIFEST).exists()
+        name
+        for name in store.names("predictions")
+        if name not in expired and not (store.root / "predictions" / name / MANIFEST).exists()
     ]
     return {version for version in versions if any(batch.startswith(f"{version}-") for batch in batches)}
 
 
 def _unused_datasets(store: Store, kept: list[str]) -> list[str]:
-    """Find the datasets that no kept version was made from; none where no version is kept, since nothing is known."""
-    used = {read_version(store, name).dataset["sha256"] for name in kept}
-    return [name for name in store.names("datasets") if name.partition(".")[0] not in used] if used else []
+    """Find the datasets that no kept version was made from; none where that can't be known of every one of them."""
+    try:
+        used = {read_version(store, name).dataset["sha256"] for name in kept}
+    except UserError as error:
+        warn_once(str(error))
+        return []
+    names = [name for name in store.names("datasets") if not name.startswith(".")]
+    return [name for name in names if name.partition(".")[0] not in used] if used else []
+
+
+def _litter(store: Store, before: datetime) -> dict[str, UPath]:
+    """Find what killed runs left: scratch files and undecided decisions in the store, and folders beside it."""
+    models = set(store.names("models"))
+    found = {}
+    for folder in ("", "datasets", PENDING, "predictions"):
+        for name, at in store.find(folder, deep=folder != "").items():
+            path = store.root / folder / name
+            orphan = folder == PENDING and path.stem not in models
+            if at < before and (orphan or SCRATCH.fullmatch(path.name)):
+                found[f"leftover {path}"] = path
+    for local in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
+        facts = local.stat()
+        if facts.st_uid == os.getuid() and datetime.fromtimestamp(facts.st_mtime, UTC) < before:
+            found[f"leftover {local}"] = UPath(local)
+    return found
 
 
 def _started(version: str) -> datetime:
@@ -67,12 +126,27 @@ def _started(version: str) -> datetime:
 
 
 def clean_store(store: Store, retention: Retention, dry_run: bool = False) -> list[str]:
-    """Remove what retention does not keep, or only say what that is. Returns the names."""
-    with store.exclusive():  # No promotion may come between the look and the removal.
-        found = find_expired(store, retention, datetime.now(UTC))
-        if not dry_run:
-            for path in found.values():
-                store.remove(path)
+    """Remove what retention does not keep, or only say what that is. Returns the names.
+
+    No version may be promoted between the look and its removal. On a disk a lock sees to that.
+    """
+    with store.exclusive():
+        for _ in range(TRIES):
+            pointer = store.load(store.root / POINTER)
+            found = find_expired(store, retention, datetime.now(UTC))
+            versions = {path.name for name, path in found.items() if name.startswith("model ")}
+            if dry_run:
+                return list(found)
+            if store.local or withdraw(store, pointer, versions):
+                break
+        else:
+            raise make_conflict(store.root / POINTER)
+        for path in found.values():
+            store.remove(path)
+        if versions and not store.local:
+            pointer = store.load(store.root / POINTER)
+            champion = peek(pointer.data)
+            withdraw(store, pointer, set(champion.removing) - versions if champion else set())
     return list(found)
 
 

@@ -4,12 +4,13 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
 from upath import UPath
 
 from tasks.dataset.sources import known_digest
@@ -18,7 +19,7 @@ from tasks.model import ModelVersion
 from tasks.parameters import Dataset, ExampleInputs, Training
 from tasks.registry.fingerprint import fingerprint
 from tasks.steps import get_logger, task
-from tasks.storage.files import describe_file
+from tasks.storage.files import describe_file, make_temporary
 from tasks.storage.store import MANIFEST, Store, digest, to_json, user_errors
 
 
@@ -52,7 +53,7 @@ def start_version(store: Store) -> tuple[str, Path]:
     """
     version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     if not store.local:
-        return version, Path(tempfile.mkdtemp(prefix=f"{version}-"))
+        return version, make_temporary(f"{version}-")
     folder = version_folder(store, version)
     with user_errors(folder):
         folder.mkdir(parents=True)
@@ -63,14 +64,15 @@ def publish_version(store: Store, version: str, folder: Path) -> UPath:
     """Complete a version built in `folder`: every file durable first, then the manifest. Returns its location."""
     location = version_folder(store, version)
     files: dict[str, dict[str, Any]] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        files[name] = describe_file(path)
-        if store.local:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        else:
-            store.write(location / name, path.read_bytes())
+    with user_errors(location):
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            name = path.relative_to(folder).as_posix()
+            files[name] = describe_file(path)
+            if store.local:
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+            else:
+                store.write(location / name, path.read_bytes())
     store.write(location / MANIFEST, to_json({"version": version, "files": files}))
     if not store.local:
         shutil.rmtree(folder)
@@ -99,8 +101,8 @@ def read_manifest(store: Store, version: str) -> dict[str, Any]:
         return {"version": manifest["version"], "files": dict(manifest["files"])}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
-            f"{path} is damaged, so version {version} can't be trusted; restore that file from a copy, "
-            f"or make the version again: linear-neuron reproduce {version}."
+            f"{path} is damaged, so version {version} can't be trusted; restore that file from a copy, or remove "
+            f"the version's folder, and promote another version first if this one is the champion."
         ) from error
 
 
@@ -115,14 +117,26 @@ def read_version(store: Store, version: str) -> ModelVersion:
     data = store.read(path)
     if data is None or digest(data) != expected:
         raise UserError(f"{path} is not what its manifest says; see: linear-neuron verify.")
-    return ModelVersion.model_validate_json(data)
+    try:
+        return ModelVersion.model_validate_json(data)
+    except ValidationError as error:
+        raise UserError(f"{path} is none that this release can read; see: linear-neuron verify.") from error
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Name a damaged version in the log of a run, where it is passed over."""
+    get_logger().warning(message)
 
 
 def find_version(store: Store, wanted: str) -> str | None:
-    """Find the newest complete version with this fingerprint."""
+    """Find the newest complete version with this fingerprint; damaged ones are named and passed over."""
     for version in reversed(list_versions(store)):
-        if read_version(store, version).fingerprint == wanted:
-            return version
+        try:
+            if read_version(store, version).fingerprint == wanted:
+                return version
+        except UserError as error:
+            warn_once(str(error))
     return None
 
 

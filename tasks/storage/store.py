@@ -7,10 +7,12 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
-import tempfile
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -18,9 +20,11 @@ from filelock import FileLock, Timeout
 from upath import UPath
 
 from tasks.errors import UserError
+from tasks.storage.files import make_temporary, sync_folder
 
 MANIFEST = "manifest.json"
 TRIES = 100  # of a change that others get in the way of
+SCRATCH = re.compile(r"\.(.+\.[0-9a-f]{8}|probe-[0-9a-f]{6})")  # names of files that a killed run leaves in the store
 
 
 class Tagged(NamedTuple):
@@ -97,21 +101,25 @@ class Store:
         self._lock = FileLock(f"{self.root.path}/.lock", timeout=60)
 
     def write(self, path: UPath, data: bytes) -> None:
-        """Writes a whole file or nothing: a reader, and a crash at any moment, sees the old bytes or the new."""
-        if self.local:
+        """Write a whole file or nothing: a reader, and a crash at any moment, sees the old bytes or the new."""
+        with user_errors(path):
+            if not self.local:
+                path.write_bytes(data)  # An object store shows an object when its one put is complete.
+                return
             with self.writing(path) as scratch:
                 scratch.write_bytes(data)
-            return
-        with user_errors(path):
-            path.write_bytes(data)  # An object store shows an object when its one put is complete.
 
     @contextmanager
     def writing(self, path: UPath) -> Iterator[Path]:
-        """A local scratch file, which becomes `path` if the block writes it and ends well, and is gone if not."""
+        """Give a local scratch file, which becomes `path` if the block writes it and ends well, and is gone if not."""
         with user_errors(path):
-            folder = Path(path.parent.path) if self.local else Path(tempfile.gettempdir())
-            folder.mkdir(parents=True, exist_ok=True)
-        scratch = folder / f".{path.name}.{secrets.token_hex(4)}"
+            if self.local:
+                folder = Path(path.parent.path)
+                folder.mkdir(parents=True, exist_ok=True)
+                scratch = folder / f".{path.name}.{secrets.token_hex(4)}"
+            else:
+                folder = make_temporary()
+                scratch = folder / path.name
         try:
             yield scratch
             if not scratch.exists():
@@ -123,9 +131,11 @@ class Store:
                 with scratch.open("rb") as file:
                     os.fsync(file.fileno())
                 scratch.replace(path.path)
-                _sync_folder(folder)
+                sync_folder(folder)
         finally:
             scratch.unlink(missing_ok=True)
+            if not self.local:
+                shutil.rmtree(folder)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
@@ -203,29 +213,36 @@ class Store:
             except (FileNotFoundError, NotADirectoryError):  # The latter is what a prefix without objects is.
                 return []
 
-    def remove(self, folder: UPath) -> None:
-        """Removes a folder or file; of a folder the manifest first, so that nobody reads what is going away."""
+    def find(self, *parts: str, deep: bool = True) -> dict[str, datetime]:
+        """Find what is beneath a folder of the store, or directly in it, by relative names: when each last changed.
+
+        The folders themselves are among them on a disk; an object store has none.
+        """
+        folder = self.root.joinpath(*parts)
         with user_errors(folder):
-            if (folder / MANIFEST).exists():
-                (folder / MANIFEST).unlink()
-            folder.fs.rm(folder.path, recursive=True)
+            found = folder.fs.find(folder.path, maxdepth=None if deep else 1, withdirs=True, detail=True)
+        times = {name: info.get("mtime") or info.get("LastModified") for name, info in found.items()}
+        prefix = folder.path.rstrip("/") + "/"
+        return {
+            name.removeprefix(prefix): at if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
+            for name, at in times.items()
+            if at is not None
+        }
+
+    def remove(self, path: UPath) -> None:
+        """Remove a folder or file; of a folder the manifest first, so that nobody reads what is going away."""
+        with user_errors(path), suppress(FileNotFoundError):  # Another run may have removed it.
+            if (path / MANIFEST).exists():
+                (path / MANIFEST).unlink()
+            path.fs.rm(path.path, recursive=True)
 
     def check_writable(self) -> None:
-        """Finds out before any work whether the work could be kept.
+        """Find out before any work whether the work could be kept.
 
         Raises:
             UserError: the store refuses a write.
         """
-        probe = self.root / f".probe-{secrets.token_hex(3)}"
+        probe = self.root / f".probe.{secrets.token_hex(4)}"
         self.write(probe, b"")
         with user_errors(probe):
             probe.unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes a rename durable, which on POSIX is a change of the folder."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -5,7 +5,8 @@ import pytest
 from tasks.dataset.download import dataset_file
 from tasks.errors import UserError
 from tasks.registry.catalogue import list_models, render_models
-from tasks.registry.champion import POINTER, log_decision, promote
+from tasks.registry.champion import POINTER, promote
+from tasks.registry.log import log_decision
 from tasks.registry.verify import verify
 from tasks.registry.versions import read_version, version_folder
 from tasks.storage.store import Store

@@ -8,7 +8,6 @@ import pytest
 
 from tasks.errors import UserError
 from tasks.registry.champion import (
-    LOG,
     POINTER,
     PromotionDecision,
     describe_standing,
@@ -17,6 +16,7 @@ from tasks.registry.champion import (
     read_log,
     roll_back,
 )
+from tasks.registry.log import LOG
 from tasks.registry.versions import version_folder
 from tasks.storage.store import Store
 from tests.helpers import make_version
@@ -158,3 +158,103 @@ def test_concurrent_promotions_lose_nothing(store: Store, s3: str, kind: str) ->
     ]
     pointer = json.loads((shared.root / POINTER).read_bytes())
     assert pointer["version"] in "ab"
+
+
+def test_a_promotion_killed_before_its_line_is_logged_all_the_same(two: Store) -> None:
+    promote(two, "a", "first")
+    killed = """
+import os, sys
+from tasks.registry import champion
+from tasks.storage.store import Store
+append = champion.append
+champion.append = lambda store, entry: os._exit(9) if entry.get("reason") == "better" else append(store, entry)
+champion.promote(Store(sys.argv[1]), "b", "better")
+"""
+    assert subprocess.run([sys.executable, "-c", killed, str(two.root)], check=False).returncode == 9
+    assert b"better" not in (two.root / LOG).read_bytes()
+    expected = [("promoted", "a", "first"), ("promoted", "b", "better")]
+    assert actions(two) == expected
+    assert describe_standing(two, "b") == "champion: better"
+    roll_back(two, "worse after all")
+    assert actions(two) == [*expected, ("rolled back", "a", "worse after all")]
+    assert (two.root / LOG).read_bytes().count(b"better") == 1
+
+
+def actions(store: Store) -> list[tuple[str, str, str]]:
+    return [(entry["action"], entry["version"], entry["reason"]) for entry in read_log(store)]
+
+
+@pytest.mark.parametrize("given_up", [False, True], ids=["tried again", "given up"])
+def test_a_lost_reply_of_a_bucket_makes_no_change_twice(
+    s3: str, monkeypatch: pytest.MonkeyPatch, given_up: bool
+) -> None:
+    shared = Store(f"{s3}/lost-{given_up}")
+    for version in ("a", "b"):
+        make_version(shared, version)
+    promote(shared, "a", "first")
+    promote(shared, "b", "better")
+    put, lost = shared.root.fs.pipe_file, []
+
+    def lose(path: str, data: bytes, **condition: str) -> None:
+        put(path, data, **condition)
+        if path not in lost:  # The reply to the first put of each file is lost.
+            lost.append(path)
+            if given_up:
+                raise ConnectionResetError("the reply is lost")
+            put(path, data, **condition)  # as the S3 client does on its own
+
+    monkeypatch.setattr(shared.root.fs, "pipe_file", lose)
+    assert roll_back(shared, "back").version == "a"
+    assert [path.rpartition("/")[2] for path in lost] == [POINTER, LOG]
+    assert [entry["action"] for entry in read_log(shared)] == ["promoted", "promoted", "rolled back"]
+    assert (shared.root / LOG).read_bytes().count(b"\n") == 3
+
+
+def test_a_change_that_was_overtaken_after_its_lost_reply_counts_once(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = Store(f"{s3}/overtaken")
+    for version in ("a", "b"):
+        make_version(shared, version)
+    put = shared.root.fs.pipe_file
+
+    def lose(path: str, data: bytes, **condition: str) -> None:
+        monkeypatch.setattr(shared.root.fs, "pipe_file", put)
+        put(path, data, **condition)
+        promote(shared, "b", "by another")
+        put(path, data, **condition)
+
+    monkeypatch.setattr(shared.root.fs, "pipe_file", lose)
+    assert promote(shared, "a", "first").version == "b"
+    assert actions(shared) == [("promoted", "a", "first"), ("promoted", "b", "by another")]
+
+
+WAITING = """
+import sys
+from filelock import FileLock
+from tasks.registry.champion import promote
+from tasks.storage.store import Store
+store, acquire = Store(sys.argv[1]), FileLock.acquire
+FileLock.acquire = lambda *args, **kwargs: print("waiting", flush=True) or acquire(*args, **kwargs)
+promote(store, "b", "")
+"""
+
+
+def test_a_version_that_goes_while_its_promotion_waits_is_not_promoted(two: Store) -> None:
+    with two.exclusive():
+        arguments = [sys.executable, "-c", WAITING, str(two.root)]
+        other = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert other.stdout is not None
+        assert other.stdout.readline() == "waiting\n"
+        two.remove(version_folder(two, "b"))
+    assert "no complete version 'b'" in other.communicate(timeout=60)[1]
+    assert read_champion(two) is None
+
+
+def test_a_damaged_line_of_the_log_is_named_with_what_to_do(two: Store) -> None:
+    promote(two, "a", "")
+    two.write(two.root / LOG, (two.root / LOG).read_bytes() + b'{"at": "20')
+    with pytest.raises(UserError, match=r"promotions\.jsonl, line 2, is damaged: .*20.* or delete that line\."):
+        read_log(two)
+    lines = (two.root / LOG).read_bytes().splitlines()
+    two.write(two.root / LOG, lines[0])  # The advice was followed, and the editor left no line end.
+    promote(two, "b", "")
+    assert [entry["version"] for entry in read_log(two)] == ["a", "b"]

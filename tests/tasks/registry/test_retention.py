@@ -1,15 +1,26 @@
 """Retention removes what nobody needs, and nothing else."""
 
 import json
+import os
+import tempfile
+import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
+from upath import UPath
 
 from tasks.dataset.download import dataset_file
+from tasks.errors import UserError
 from tasks.parameters import Retention
-from tasks.registry.champion import LOG, promote
+from tasks.registry import retention
+from tasks.registry.champion import promote, read_champion
+from tasks.registry.log import LOG, log_decision
 from tasks.registry.retention import clean_store
+from tasks.registry.verify import verify
 from tasks.registry.versions import list_versions, version_folder
+from tasks.storage.files import make_temporary
 from tasks.storage.store import Store
 from tests.helpers import make_version
 
@@ -65,3 +76,99 @@ def test_datasets_that_no_version_was_made_from_go(full: Store) -> None:
     full.write(dataset_file(full, "1" * 64, ".npz"), b"unused")
     assert f"dataset {'1' * 64}.npz" in clean_store(full, STRICT)
     assert full.names("datasets") == ["0" * 64 + ".npz"]
+
+
+def test_a_clock_set_back_makes_no_new_version_an_old_one(full: Store) -> None:
+    make_version(full, "0 made by a clock that was set back")
+    log_decision(full, "refused", "0 made by a clock that was set back", "")
+    assert clean_store(full, STRICT) == ["model a", "model d", "model e"]
+
+
+def age(path: UPath, days: float) -> None:
+    at = time.time() - days * 86400
+    for item in [path, *path.rglob("*")]:
+        os.utime(item.path, (at, at))
+
+
+def test_what_killed_runs_left_goes_when_it_is_old(
+    full: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    elsewhere = [make_temporary("a-"), make_temporary("b-"), tmp_path / "not-ours"]
+    names = [
+        ".champion.json.0123abcd",
+        ".probe-0123ab",
+        "datasets/.x.npz.01234567",
+        "predictions/c-12345678/n/.y.01234567",
+    ]
+    names += ["pending/gone.json", "pending/a.json", ".probe.89abcdef", "notes.0123abcd"]
+    for name in names:
+        full.write(full.root / name, b"half")
+    for name in names[:6] + names[7:]:
+        age(full.root / name, 2)
+    age(UPath(elsewhere[0]), 2)
+    found = clean_store(full, Retention())
+    assert [line.removeprefix(f"leftover {full.root}/") for line in found] == [
+        *(names[i] for i in (0, 1, 2, 4, 3)),
+        f"leftover {elsewhere[0]}",
+    ]
+    assert not any((full.root / name).exists() for name in names[:5])
+    assert all((full.root / name).exists() for name in names[5:])
+    assert [path.exists() for path in elsewhere[:2]] == [False, True]
+
+
+def test_old_batches_go_but_never_the_newest_of_the_champion(full: Store) -> None:
+    names = ["c-00000001", "c-00000002", "b-00000001", "b-00000002", "c-00000003", "notes"]
+    for days, name in enumerate(names):
+        full.write(full.root / "predictions" / name / "manifest.json", b"{}")
+        age(full.root / "predictions" / name, 500 - 100 * (days % 4))
+    full.write(full.root / "predictions" / "b-00000001" / "n" / "half.csv", b"")
+    rules = Retention(batch_days=250)
+    assert clean_store(full, rules, dry_run=True) == ["batch c-00000001", "batch c-00000003"]
+    age(full.root / "predictions" / "c-00000003", 1000)
+    age(full.root / "predictions" / "b-00000002", 1000)
+    assert clean_store(full, rules) == ["batch b-00000002", "batch c-00000001", "batch c-00000003"]
+    assert "c-00000002" in full.names("predictions"), "it is old too, and the champion's newest"
+    assert verify(full) == []
+
+
+def test_a_damaged_version_stops_no_removal_and_its_dataset_stays(
+    full: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    full.write(dataset_file(full, "1" * 64, ".npz"), b"whose?")
+    for version in "ab":
+        (version_folder(full, version) / "model.json").write_bytes(b"{}")
+    assert clean_store(full, STRICT) == ["model a", "model d", "model e"]
+    assert full.names("datasets") == ["1" * 64 + ".npz"]
+    assert [record.message.rpartition("/b/")[2] for record in caplog.records] == [
+        "model.json is not what its manifest says; see: linear-neuron verify."
+    ]
+
+
+def test_a_bucket_lets_no_version_be_promoted_while_it_goes(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = Store(f"{s3}/removing")
+    for version in "abcdef":
+        make_version(shared, version)
+    assert clean_store(shared, STRICT) == [], "without a champion there is no pointer to guard the removal"
+    promote(shared, "b", "")
+    promote(shared, "c", "")
+    look, remove = retention.find_expired, Store.remove
+
+    def look_too_early(*args: Any) -> dict[str, UPath]:
+        found = look(*args)
+        if read_champion(shared).version == "c":  # type: ignore[union-attr]
+            promote(shared, "a", "just now")
+        return found
+
+    def remove_slowly(store: Store, path: UPath) -> None:
+        for version in "de":
+            with pytest.raises(UserError, match=f"{version} is being removed|no complete version '{version}'"):
+                promote(shared, version, "too late")
+        remove(store, path)
+
+    monkeypatch.setattr(retention, "find_expired", look_too_early)
+    monkeypatch.setattr(Store, "remove", remove_slowly)
+    assert clean_store(shared, STRICT) == ["model b", "model d", "model e"]
+    assert list_versions(shared) == list("acf")
+    assert read_champion(shared).removing == []  # type: ignore[union-attr]
+    assert verify(shared) == []

@@ -5,7 +5,7 @@ from pathlib import PurePath
 from prefect import flow, runtime
 
 from tasks.parameters import Batch
-from tasks.reporting.predict import draw_predictions, report_batch
+from tasks.reporting.predict import report_batch
 from tasks.scoring.batch import check_failures, invalidate_manifest, publish_batch, start_batch
 from tasks.scoring.inputs import find_inputs
 from tasks.scoring.plan import plan_batch
@@ -29,12 +29,11 @@ def predict(batch: Batch = Batch()) -> str:
     Returns:
         Where the predictions are: their folder or URL.
     """
-    root, sources = find_inputs(batch)
-    job, earlier = start_batch(batch, root)
-    plan = plan_batch(sources, earlier, job)
-    invalidate_manifest(plan, earlier, job)
-    results = score_groups(plan.groups, job)
-    manifest = publish_batch(job, plan.kept + results, earlier)
-    report_batch(manifest, job, draw_predictions(manifest, job))
-    check_failures(manifest, job)
-    return job.location
+    root, files = find_inputs(batch)
+    batch_run = start_batch(batch, root)
+    groups, kept = plan_batch(files, batch_run)
+    invalidate_manifest(groups, batch_run)
+    manifest = publish_batch(kept + score_groups(groups, batch_run), batch_run)
+    report_batch(manifest, batch_run)
+    check_failures(manifest, batch_run)
+    return batch_run.location

@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.errors import UserError
 from tasks.parameters import Batch
-from tasks.scoring.manifest import InputFile
+from tasks.scoring.manifest import InputFile, plural
 from tasks.steps import get_logger, task
 from tasks.storage.store import locate
 
@@ -78,9 +78,9 @@ def find_sources(inputs: list[str]) -> tuple[str, list[InputFile]]:
     return root, list(sources.values())
 
 
-@task("Find the inputs")
+@task("Find the inputs", retries=2, timeout_seconds=600)
 def find_inputs(batch: Batch) -> tuple[str, list[InputFile]]:
     """The files to predict and the folder they share."""
     root, sources = find_sources(batch.inputs)
-    get_logger().info("Found %d files, %.1f MB", len(sources), sum(source.size for source in sources) / 1e6)
+    get_logger().info("Found %s, %.1f MB", plural(len(sources), "file"), sum(source.size for source in sources) / 1e6)
     return root, sources

@@ -1,6 +1,7 @@
 """The values of a batch: its files, what became of them, and its manifest."""
 
 from datetime import datetime
+from functools import cached_property
 from itertools import zip_longest
 from typing import Any, Literal
 
@@ -10,7 +11,12 @@ from tasks.errors import UserError
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
 
-WORK = ".work"  # folder in a batch's, of what is removed when its manifest stands
+WORK = ".work"  # folder inside a batch's, for what is removed once the manifest is written
+
+
+def plural(count: int, noun: str) -> str:
+    """Write a count with its noun, such as `1 file` or `2,000 files`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 class InputFile(BaseModel):
@@ -25,12 +31,11 @@ class InputFile(BaseModel):
 
     @property
     def kind(self) -> Literal["csv", "parquet"]:
-        """What the file is, by its name."""
         return "parquet" if self.path.lower().endswith(".parquet") else "csv"
 
 
 class Chunk(BaseModel):
-    """What one step scores of a file: all of it, or the range of a large one that starts and ends between records."""
+    """What is scored at once: a whole file, or a range of a large one that starts and ends between records."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -44,12 +49,16 @@ class Chunk(BaseModel):
 
     @property
     def name(self) -> str:
-        """What its outputs are called: those of a range are put together and removed later."""
+        """What its outputs are called; those of a range are joined and removed later."""
         return self.source.name if self.stop is None else f"{WORK}/{self.source.name}.{self.start:015}"
 
     def to_csv(self, batch: Batch) -> bool:
         """Whether its predictions are written as CSV."""
         return (self.source.kind if batch.format == "same" else batch.format) == "csv"
+
+    def new_result(self, error: str = "") -> "FileResult":
+        """Begin its result, with nothing counted yet."""
+        return FileResult(source=self.source, start=self.start, stop=self.stop, sha256=self.file_sha256, error=error)
 
 
 class Counts(BaseModel):
@@ -58,7 +67,7 @@ class Counts(BaseModel):
     predicted: int = 0
     rejects: dict[str, int] = {}  # reason -> rows
     extrapolated: int = 0  # of the predicted
-    histogram: list[int] = []  # of predictions: below the first edge of the training targets', in its bins, above
+    histogram: list[int] = []  # predictions below the first edge of the training targets', in its bins, and above
 
     @property
     def rejected(self) -> int:
@@ -68,38 +77,39 @@ class Counts(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def rows(self) -> int:
-        """All rows."""
         return self.predicted + self.rejected
 
     def add(self, other: "Counts") -> None:
-        """Counts other rows in."""
+        """Count other rows in."""
         self.predicted += other.predicted
         self.extrapolated += other.extrapolated
         for reason, rows in other.rejects.items():
             self.rejects[reason] = self.rejects.get(reason, 0) + rows
-        pairs = zip_longest(self.histogram, other.histogram, fillvalue=0)
-        self.histogram = [mine + theirs for mine, theirs in pairs]
+        self.histogram = [sum(pair) for pair in zip_longest(self.histogram, other.histogram, fillvalue=0)]
 
     def check(self, max_rejects: float) -> None:
-        """Refuses what is mostly dirt.
+        """Refuse a file that is mostly dirt.
 
         Raises:
             UserError: the share of rejected rows is above the limit.
         """
         if self.rejected > max_rejects * self.rows:
-            reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(self.rejects.items()))
             raise UserError(
-                f"{self.rejected:,} of {self.rows:,} rows can't be predicted ({reasons}), "
+                f"{self.rejected:,} of {self.rows:,} rows can't be predicted ({self.describe_rejects()}), "
                 f"a greater share than the {max_rejects:g} that --max-rejects allows"
             )
 
+    def describe_rejects(self) -> str:
+        """List the reasons with their rows, such as `empty 2, not a number 1`."""
+        return ", ".join(f"{reason} {count:,}" for reason, count in sorted(self.rejects.items()))
+
 
 class FileResult(Counts):
-    """What became of a part of a file, or of all of it."""
+    """What became of a file, or of a range of it. Its fields are those of `inputs` in `manifest.json`."""
 
     source: InputFile
     start: int = 0
-    stop: int | None = None
+    stop: int | None = None  # None is the whole file
     sha256: str = ""  # of the file
     outputs: dict[str, dict[str, Any]] = {}  # name in the batch's folder -> sha256 and bytes
     error: str = ""
@@ -114,7 +124,11 @@ class Manifest(BaseModel):
     settings: Batch
     total: Counts
     inputs: list[FileResult]
-    files: dict[str, dict[str, Any]]  # name in the batch's folder -> sha256 and bytes
+
+    @property
+    def files(self) -> dict[str, dict[str, Any]]:
+        """Every output: its name in the batch's folder -> sha256 and bytes."""
+        return {name: facts for result in self.inputs for name, facts in result.outputs.items()}
 
     @property
     def failed(self) -> list[FileResult]:
@@ -123,17 +137,16 @@ class Manifest(BaseModel):
 
 
 class BatchRun(BaseModel):
-    """A batch as every step of it sees it."""
+    """A batch as every step of it sees it: where it is written, with which model, and what of it is done already."""
 
     model_config = ConfigDict(frozen=True)
 
     location: str  # the batch's folder or URL
     batch: Batch
-    neuron: ModelVersion
+    model: ModelVersion
+    earlier: list[FileResult] = []  # of runs before this one
 
-
-class Plan(BaseModel):
-    """What is left to do of a batch."""
-
-    groups: list[list[Chunk]]  # to be scored, a group a step
-    kept: list[FileResult]  # of what is done, or can't be done
+    @cached_property
+    def done(self) -> dict[tuple[str, int, int | None], FileResult]:
+        """Path, start and stop -> the newest earlier result, where it is not an error."""
+        return {(item.source.path, item.start, item.stop): item for item in self.earlier if not item.error}

@@ -1,10 +1,11 @@
-"""What is left to do of a batch, and how it is dealt out to steps."""
+"""What is left to do of a batch, and how it is grouped into steps."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from typing import BinaryIO
 
 from tasks.errors import UserError
-from tasks.scoring.manifest import BatchRun, Chunk, FileResult, InputFile, Plan
+from tasks.scoring.manifest import BatchRun, Chunk, FileResult, InputFile, plural
 from tasks.steps import get_logger, task
 from tasks.storage.store import locate
 from tasks.tables.csv import cut_blocks, open_input, read_header
@@ -13,29 +14,20 @@ from tasks.tables.parquet import count_rows, open_parquet
 RANGE_BYTES = 32 << 20  # of a large file, on a cluster
 RANGE_ROWS = 2_000_000  # the same of Parquet
 GROUP_BYTES, GROUP_FILES = 32 << 20, 100  # small files share a step, which costs more than scoring them
+LOOKING = 8  # inputs that are examined at the same time, since a bucket answers slowly
 
-LOOKING = 8  # inputs that are looked at at a time, since a bucket answers slowly
 
+def split_file(source: InputFile) -> list[Chunk]:
+    """Cut a large file between records into ranges that can be scored apart; any other file is one chunk.
 
-def split_source(source: InputFile) -> list[Chunk]:
-    """Ranges of a large file that can be scored apart, cut between records; any other file is one part.
-
-    A compressed file can only be read from its start, and of remote Parquet each range would have to copy all of it.
+    A compressed file can only be read from its start, and each range of a remote Parquet file would copy all of it.
     """
     plain = source.path.lower().endswith(".csv")
     if source.size <= 2 * RANGE_BYTES or not (plain or (source.kind == "parquet" and "://" not in source.path)):
-        return [whole_source(source)]
+        return [Chunk(source=source, size=source.size)]
     with open_input(source.path) as (stream, hashing):
         if plain:
-            raw, _ = read_header(stream)
-            ranges = [(0, 2, hashlib.sha256(raw))]  # first byte, first line, digest
-            end = len(raw)
-            for block in cut_blocks(stream, 2):
-                if end - ranges[-1][0] >= RANGE_BYTES:
-                    ranges.append((end, block.line, hashlib.sha256()))
-                ranges[-1][2].update(block.data)
-                end += len(block.data)
-            cuts = [(start, line, sha256.hexdigest()) for start, line, sha256 in ranges]
+            cuts, end = _cut_csv(stream)
         else:
             end = count_rows(open_parquet(source.path)[0])
             cuts = [(start, 0, "") for start in range(0, end, RANGE_ROWS)]
@@ -48,68 +40,77 @@ def split_source(source: InputFile) -> list[Chunk]:
     ]
 
 
-def whole_source(source: InputFile) -> Chunk:
-    """All of a file as one part."""
-    return Chunk(source=source, size=source.size)
+def _cut_csv(stream: BinaryIO) -> tuple[list[tuple[int, int, str]], int]:
+    """First byte, first line and sha256 of each range of a CSV file, and where the last one ends."""
+    raw, _ = read_header(stream)
+    ranges, end = [(0, 2, hashlib.sha256(raw))], len(raw)
+    for block in cut_blocks(stream, 2):
+        if end - ranges[-1][0] >= RANGE_BYTES:
+            ranges.append((end, block.line, hashlib.sha256()))
+        ranges[-1][2].update(block.data)
+        end += len(block.data)
+    return [(start, line, sha256.hexdigest()) for start, line, sha256 in ranges], end
 
 
-def digest_source(source: InputFile) -> str:
-    """The sha256 of an input as it is now."""
+def digest_input(source: InputFile) -> str:
+    """Compute the sha256 of an input as it is now."""
     with open_input(source.path) as (_, hashing):
         return hashing.finish()
 
 
-def plan_parts(sources: list[InputFile], earlier: list[FileResult], job: BatchRun) -> Plan:
-    """What is left to score: not what an earlier run of the batch did and what has not changed since."""
-    location = locate(job.location)
-    done = {(result.source.path, result.start, result.stop): result for result in earlier if not result.error}
-
-    def stands(part: Chunk) -> FileResult | None:
-        result = done.get((part.source.path, part.start, part.stop))
-        if result is None or result.source.size != part.source.size:
-            return None
-        if result.sha256 != (part.file_sha256 or digest_source(part.source)):
-            return None
-        return result if all((location / name).exists() for name in result.outputs) else None
-
-    def look(source: InputFile) -> tuple[list[Chunk], list[FileResult]]:
-        if source.error:
-            return [], [FileResult(source=source, error=source.error)]
-        try:
-            if result := stands(whole_source(source)):
-                return [], [result]
-            parts = split_source(source) if job.batch.runner == "dask" else [whole_source(source)]
-        except (UserError, OSError):
-            return [whole_source(source)], []  # Scoring it will tell what is wrong.
-        kept = [result for part in parts if part.stop is not None and (result := stands(part))]
-        starts = {result.start for result in kept}
-        return [part for part in parts if part.start not in starts], kept
-
-    with ThreadPoolExecutor(LOOKING) as pool:
-        looked = list(pool.map(look, sources))
-    here = {source.path for source in sources}
-    gone = [result for result in done.values() if result.source.path not in here and result.stop is None]
-    groups = group_parts([part for parts, _ in looked for part in parts])
-    return Plan(groups=groups, kept=[result for _, kept in looked for result in kept] + gone)
+def find_done(chunk: Chunk, batch_run: BatchRun) -> FileResult | None:
+    """Find the earlier result of a chunk, if the input has not changed since and every output is still there."""
+    result = batch_run.done.get((chunk.source.path, chunk.start, chunk.stop))
+    if result is None or result.source.size != chunk.source.size:
+        return None
+    if result.sha256 != (chunk.file_sha256 or digest_input(chunk.source)):
+        return None
+    location = locate(batch_run.location)
+    return result if all((location / name).exists() for name in result.outputs) else None
 
 
-def group_parts(parts: list[Chunk]) -> list[list[Chunk]]:
-    """Parts in groups of a size that is worth a step."""
+def plan_file(source: InputFile, batch_run: BatchRun) -> tuple[list[Chunk], list[FileResult]]:
+    """Return the chunks of a file that are left to score, and the results that stand already."""
+    if source.error:
+        return [], [FileResult(source=source, error=source.error)]
+    whole = Chunk(source=source, size=source.size)
+    try:
+        if result := find_done(whole, batch_run):
+            return [], [result]
+        chunks = split_file(source) if batch_run.batch.runner == "dask" else [whole]
+    except (UserError, OSError):
+        return [whole], []  # Scoring the file will say what is wrong with it.
+    if chunks == [whole]:
+        return chunks, []
+    kept = {chunk.start: result for chunk in chunks if (result := find_done(chunk, batch_run))}
+    return [chunk for chunk in chunks if chunk.start not in kept], list(kept.values())
+
+
+def group_chunks(chunks: list[Chunk]) -> list[list[Chunk]]:
+    """Group chunks to a size that is worth a step."""
     groups: list[list[Chunk]] = []
     room, size = 0, 0
-    for part in parts:
-        if not room or size + part.size > GROUP_BYTES:
+    for chunk in chunks:
+        if not room or size + chunk.size > GROUP_BYTES:
             groups.append([])
             room, size = GROUP_FILES, 0
-        groups[-1].append(part)
-        room, size = room - 1, size + part.size
+        groups[-1].append(chunk)
+        room, size = room - 1, size + chunk.size
     return groups
 
 
 @task("Plan the batch")
-def plan_batch(sources: list[InputFile], earlier: list[FileResult], job: BatchRun) -> Plan:
-    """Deals the files out to steps, and leaves out what is done already."""
-    plan = plan_parts(sources, earlier, job)
-    done, left = sum(not result.error for result in plan.kept), sum(map(len, plan.groups))
-    get_logger().info("%d files were predicted before, %d parts are left, in %d groups", done, left, len(plan.groups))
-    return plan
+def plan_batch(files: list[InputFile], batch_run: BatchRun) -> tuple[list[list[Chunk]], list[FileResult]]:
+    """Group what is left to score into steps. Also returns the results of earlier runs that stand.
+
+    A result stands too where its input is gone by now: its predictions are kept.
+    """
+    with ThreadPoolExecutor(LOOKING) as pool:
+        plans = list(pool.map(lambda file: plan_file(file, batch_run), files))
+    groups = group_chunks([chunk for chunks, _ in plans for chunk in chunks])
+    kept = [result for _, results in plans for result in results]
+    here = {file.path for file in files}
+    kept += [result for (path, _, stop), result in batch_run.done.items() if path not in here and stop is None]
+    done, left = sum(not result.error for result in kept), sum(map(len, groups))
+    get_logger().info("%s predicted before, %s left to score", plural(done, "file"), plural(left, "chunk"))
+    return groups, kept

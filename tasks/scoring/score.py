@@ -30,7 +30,7 @@ class Scored(NamedTuple):
 class Scorer:
     """The neuron, and the shape of the file that it is to predict."""
 
-    job: BatchRun
+    batch_run: BatchRun
     columns: list[str]  # the file's
     names: list[str]  # those of the features, in the neuron's order
     to_csv: bool
@@ -63,17 +63,17 @@ class Scorer:
 
         A feature is read as float64 and rounded to float32, as Keras does; the sum is taken in float32.
         """
-        neuron = self.job.neuron
+        model = self.batch_run.model
         x = [read_number(name, strip and rows.schema[name] == TEXT).cast(F32) for name in self.names]
-        terms = [value * pl.lit(weight, F32) for value, weight in zip(x, neuron.weights, strict=True)]
-        ranges = [[pl.lit(end, F32) for end in neuron.ranges[feature]] for feature in neuron.features]
+        terms = [value * pl.lit(weight, F32) for value, weight in zip(x, model.weights, strict=True)]
+        ranges = [[pl.lit(end, F32) for end in model.ranges[feature]] for feature in model.features]
         inside = [value.is_between(low, high) for value, (low, high) in zip(x, ranges, strict=True)]
-        half, prediction = pl.lit(neuron.intervals[str(self.job.batch.interval)], F32), pl.col("prediction")
+        half, prediction = pl.lit(model.intervals[str(self.batch_run.batch.interval)], F32), pl.col("prediction")
         table = (
             rows.lazy()
             .select(
                 *keep,
-                prediction=reduce(operator.add, terms) + pl.lit(neuron.bias, F32),
+                prediction=reduce(operator.add, terms) + pl.lit(model.bias, F32),
                 extrapolated=~pl.all_horizontal(inside),
             )
             .select(
@@ -100,7 +100,7 @@ class Scorer:
 
     def count(self, table: pl.DataFrame, rejects: pl.DataFrame) -> Counts:
         """What the summary needs to know of some rows; the bins of the histogram are even, as those of the targets."""
-        edges = self.job.neuron.targets.edges
+        edges = self.batch_run.model.targets.edges
         step = (edges[-1] - edges[0]) / (len(edges) - 1)
         near = np.clip(table["prediction"].to_numpy(), edges[0] - step, edges[-1])
         places = np.clip(np.floor((near - edges[0]) / step) + 1, 0, len(edges)).astype(np.int16)

@@ -31,8 +31,8 @@ def map_in_order(work: Callable[[Item], Result], items: Iterable[Item], threads:
             yield waiting.popleft().result()
 
 
-def write_file(path: Path, chunks: Iterable[bytes]) -> str:
-    """Writes chunks while the next are made, and returns the sha256 of them all."""
+def write_file(path: Path, chunks: Iterable[bytes]) -> dict[str, Any]:
+    """Write chunks while the next are made, and say of the file what `describe_file` says."""
     sha256, unsynced = hashlib.sha256(), 0
     with path.open("wb") as file:
 
@@ -47,7 +47,7 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> str:
 
         for _ in map_in_order(write, chunks, threads=1):
             pass
-    return sha256.hexdigest()
+    return {"sha256": sha256.hexdigest(), "bytes": path.stat().st_size}
 
 
 def digest_file(path: Path | UPath) -> str:

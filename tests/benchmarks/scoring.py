@@ -58,12 +58,12 @@ def ours(source: str, target: str, model: str) -> None:
     from tasks.model import ModelVersion
     from tasks.parameters import Batch
     from tasks.scoring.manifest import BatchRun, Chunk, InputFile
-    from tasks.scoring.run import score_part
+    from tasks.scoring.run import score_chunk
 
     neuron = ModelVersion.model_validate_json((Path(model) / "model.json").read_bytes())
     with timed():
-        job = BatchRun(location=target, batch=Batch(), neuron=neuron)
-        score_part(Chunk(source=InputFile(path=source, name="ours")), job)
+        job = BatchRun(location=target, batch=Batch(), model=neuron)
+        score_chunk(Chunk(source=InputFile(path=source, name="ours")), job)
 
 
 def polars(source: str, target: str, model: str) -> None:

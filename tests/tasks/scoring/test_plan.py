@@ -11,7 +11,7 @@ from tasks.model import ModelVersion
 from tasks.parameters import Batch
 from tasks.scoring.inputs import find_sources
 from tasks.scoring.manifest import BatchRun, Chunk, FileResult, InputFile
-from tasks.scoring.plan import group_parts, plan_parts, split_source
+from tasks.scoring.plan import group_chunks, plan_batch, split_file
 from tasks.tables.csv import open_input
 
 
@@ -96,7 +96,7 @@ def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_ranges_of_csv_end_between_records_and_are_the_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text("RM,note\n" + "".join(f'{n},"line\nbreak {n}"\n' for n in range(100)))
-    parts = split_source(source_of(path))
+    parts = split_file(source_of(path))
     assert len(parts) > 3
     assert [part.start for part in parts[1:]] == [part.stop for part in parts[:-1]]
     assert parts[-1].stop == path.stat().st_size
@@ -110,7 +110,7 @@ def test_ranges_of_csv_end_between_records_and_are_the_whole_file(tmp_path: Path
 @pytest.mark.usefixtures("small_ranges")
 def test_ranges_of_parquet_are_rows(tmp_path: Path) -> None:
     pl.DataFrame({"RM": list(range(100))}).write_parquet(tmp_path / "a.parquet")
-    assert [(part.start, part.stop) for part in split_source(source_of(tmp_path / "a.parquet"))] == [
+    assert [(part.start, part.stop) for part in split_file(source_of(tmp_path / "a.parquet"))] == [
         (0, 40),
         (40, 80),
         (80, 100),
@@ -122,7 +122,7 @@ def test_small_and_compressed_files_are_one_part(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("RM\n5\n")
     (tmp_path / "b.csv.gz").write_bytes(gzip.compress(bytes(range(256)) * 9, compresslevel=0))
     for name in ("a.csv", "b.csv.gz"):
-        (part,) = split_source(source_of(tmp_path / name))
+        (part,) = split_file(source_of(tmp_path / name))
         assert part.stop is None
 
 
@@ -131,13 +131,16 @@ def test_small_files_share_a_step_and_large_ones_do_not() -> None:
         return Chunk(source=InputFile(path="a.csv", name="a"), size=size)
 
     small, large = part(1000), part(30 << 20)
-    assert [len(group) for group in group_parts([small] * 250)] == [100, 100, 50]
-    assert [len(group) for group in group_parts([large, large, small, small])] == [1, 3]
-    assert group_parts([]) == []
+    assert [len(group) for group in group_chunks([small] * 250)] == [100, 100, 50]
+    assert [len(group) for group in group_chunks([large, large, small, small])] == [1, 3]
+    assert group_chunks([]) == []
 
 
 def test_an_input_that_can_not_be_looked_at_is_left_for_its_step_to_tell(tmp_path: Path, neuron: ModelVersion) -> None:
     source = InputFile(path=str(tmp_path / "gone.csv"), name="gone", size=5)
-    job = BatchRun(location=str(tmp_path), batch=Batch(), neuron=neuron)
-    plan = plan_parts([source], [FileResult(source=source, sha256="0" * 64)], job)
-    assert [part.source.path for (part,) in plan.groups] == [source.path]
+    job = BatchRun(
+        location=str(tmp_path), batch=Batch(), model=neuron, earlier=[FileResult(source=source, sha256="0" * 64)]
+    )
+    groups, kept = plan_batch([source], job)
+    assert [chunk.source.path for (chunk,) in groups] == [source.path]
+    assert kept == []

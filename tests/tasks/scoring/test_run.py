@@ -17,7 +17,7 @@ from tasks.errors import UserError
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
 from tasks.scoring.manifest import BatchRun, Chunk, FileResult, InputFile
-from tasks.scoring.run import score_part
+from tasks.scoring.run import score_chunk
 
 ADDED = "prediction,prediction_low,prediction_high,extrapolated"
 PREDICTED_5 = "11.0,10.5,11.5,false"  # 2 * 5 + 1, give or take a half
@@ -39,8 +39,8 @@ class Scoring:
         path = self.folder / name
         path.write_bytes(content)
         batch = {"max_rejects": 1, **batch}
-        job = BatchRun(location=str(self.folder / "out"), batch=Batch(inputs=[str(path)], **batch), neuron=self.neuron)
-        return score_part(Chunk(source=InputFile(path=str(path), name="a")), job)
+        job = BatchRun(location=str(self.folder / "out"), batch=Batch(inputs=[str(path)], **batch), model=self.neuron)
+        return score_chunk(Chunk(source=InputFile(path=str(path), name="a")), job)
 
     def read(self, name: str) -> bytes:
         return (self.folder / "out" / name).read_bytes()

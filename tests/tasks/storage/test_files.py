@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.storage.files import digest_file, map_in_order, write_file
+from tasks.storage.files import describe_file, digest_file, map_in_order, write_file
 
 
 def test_results_come_in_order_and_no_more_items_are_taken_than_are_in_work() -> None:
@@ -28,9 +28,10 @@ def test_a_written_file_has_every_chunk_and_the_digest_of_them_all(
 ) -> None:
     monkeypatch.setattr("tasks.storage.files.SYNC_BYTES", 1000)
     chunks = [bytes([number]) * 700 for number in range(10)]
-    message = write_file(tmp_path / "file", iter(chunks))
+    facts = write_file(tmp_path / "file", iter(chunks))
     assert (tmp_path / "file").read_bytes() == b"".join(chunks)
-    assert message == digest_file(tmp_path / "file") == hashlib.sha256(b"".join(chunks)).hexdigest()
+    assert digest_file(tmp_path / "file") == hashlib.sha256(b"".join(chunks)).hexdigest()
+    assert facts == describe_file(tmp_path / "file") == {"sha256": digest_file(tmp_path / "file"), "bytes": 7000}
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")

@@ -14,7 +14,7 @@ from tasks.parameters import Batch
 from tasks.reporting.predict import write_summary
 from tasks.scoring.batch import join_ranges
 from tasks.scoring.manifest import BatchRun, Chunk, Counts, FileResult, InputFile, Manifest
-from tasks.scoring.run import score_groups, score_part
+from tasks.scoring.run import score_chunk, score_groups
 from tasks.storage.store import Store
 
 SOURCE = InputFile(path="/inbox/a.csv", name="a")
@@ -25,13 +25,13 @@ def part(start: int, **changes: object) -> FileResult:
 
 
 def test_a_file_fails_with_the_first_of_its_ranges_that_failed(tmp_path: Path, neuron: ModelVersion) -> None:
-    job = BatchRun(location=str(tmp_path), batch=Batch(), neuron=neuron)
+    job = BatchRun(location=str(tmp_path), batch=Batch(), model=neuron)
     joined = join_ranges([part(20, error="later"), part(0), part(10, error="it was lost")], job)
     assert joined == FileResult(source=SOURCE, error="it was lost")
 
 
 def test_the_limit_of_rejects_is_that_of_the_whole_file(tmp_path: Path, neuron: ModelVersion) -> None:
-    job = BatchRun(location=str(tmp_path), batch=Batch(), neuron=neuron)
+    job = BatchRun(location=str(tmp_path), batch=Batch(), model=neuron)
     dirty = part(0, predicted=0, rejects={"empty": 3})
     assert join_ranges([dirty, part(10, predicted=3)], job).error == ""
     assert join_ranges([dirty, part(10, predicted=2)], job).error.startswith("3 of 5 rows can't be predicted (empty 3)")
@@ -45,7 +45,7 @@ def test_ranges_of_parquet_in_a_bucket_are_put_together(s3: str, tmp_path: Path,
         pl.DataFrame({"x": [number]}).write_parquet(tmp_path / "part")
         store.write(store.root / name, (tmp_path / "part").read_bytes())
         results.append(part(number, outputs={name: {}}))
-    joined = join_ranges(results, BatchRun(location=str(store.root), batch=Batch(), neuron=neuron))
+    joined = join_ranges(results, BatchRun(location=str(store.root), batch=Batch(), model=neuron))
     (tmp_path / "whole").write_bytes((UPath(f"{s3}/joined") / "a.predictions.parquet").read_bytes())
     assert pl.read_parquet(tmp_path / "whole")["x"].to_list() == [1, 2]
     assert joined.outputs["a.predictions.parquet"]["bytes"] == (tmp_path / "whole").stat().st_size
@@ -54,21 +54,22 @@ def test_ranges_of_parquet_in_a_bucket_are_put_together(s3: str, tmp_path: Path,
 def test_a_range_that_changed_since_it_was_cut_is_refused(tmp_path: Path, neuron: ModelVersion) -> None:
     (tmp_path / "a.csv").write_text("RM\n5\n6\n")
     source = InputFile(path=str(tmp_path / "a.csv"), name="a")
-    job = BatchRun(location=str(tmp_path / "out"), batch=Batch(), neuron=neuron)
+    job = BatchRun(location=str(tmp_path / "out"), batch=Batch(), model=neuron)
     with pytest.raises(UserError, match="it changed while it was being read; run the batch again"):
-        score_part(Chunk(source=source, start=5, stop=7, line=3, sha256="0" * 64), job)
+        score_chunk(Chunk(source=source, start=5, stop=7, line=3, sha256="0" * 64), job)
 
 
 @pytest.mark.usefixtures("server")
 def test_files_whose_step_was_lost_are_told(tmp_path: Path, neuron: ModelVersion) -> None:
-    (tmp_path / "file").touch()  # Where a folder should be, so that not even receipts can be written.
-    job = BatchRun(location=str(tmp_path / "file"), batch=Batch(), neuron=neuron)
+    (tmp_path / "file").touch()  # Where a folder should be, so that not even results can be written.
+    job = BatchRun(location=str(tmp_path / "file"), batch=Batch(), model=neuron)
     (result,) = flow(score_groups)([[Chunk(source=SOURCE)]], job)
     assert result.error.startswith("the step that scored it was lost (The store refuses ")
 
 
 def summary(neuron: ModelVersion, **changes: object) -> str:
     results = [FileResult(source=SOURCE, error="it is a folder"), FileResult(source=SOURCE, predicted=4)]
+    results[1].outputs = {f"{number:02}.predictions.csv": {} for number in range(60)}
     manifest = Manifest(
         batch="b",
         version="v",
@@ -76,9 +77,9 @@ def summary(neuron: ModelVersion, **changes: object) -> str:
         settings=Batch(interval=99),
         total=Counts(predicted=4, extrapolated=1, histogram=[1, 1, 1, 0, 1], rejects={"empty": 2}),
         inputs=results,
-        files={f"{number:02}.predictions.csv": {} for number in range(60)},
     )
-    return write_summary(manifest.model_copy(update=changes), neuron, "out/b", b"png")
+    batch_run = BatchRun(location="out/b", batch=Batch(interval=99), model=neuron)
+    return write_summary(manifest.model_copy(update=changes), batch_run, b"png")
 
 
 def test_the_summary_tells_the_outcome_first_and_names_what_failed(neuron: ModelVersion) -> None:

@@ -1,7 +1,7 @@
 """Training alone against a plain `model.fit`, at four sizes: `python -m tests.benchmarks.training [rounds]`.
 
-Each run is a process of its own; the seconds are those of the training, tracing included and imports left out. For the
-growth with the rows, the epochs after the first, which traces, are told apart.
+Each run is a process of its own; the seconds are those of the training, tracing included and imports left out. The
+epochs after the first, which traces, are also timed alone, which shows how they grow with the rows.
 """
 
 import os
@@ -22,7 +22,7 @@ SIZES = {404: (16, 101), 10_000: (1024, 20), 100_000: (1024, 20), 1_000_000: (10
 
 
 def make_rows(count: int) -> Rows:
-    """The training rows of Boston for 404, made-up ones otherwise."""
+    """Return the training rows of the tutorial for 404, made-up ones otherwise."""
     if count == 404:
         with np.load(str(resources.files("tasks.dataset") / "data" / FILE.name)) as arrays:
             return Rows(arrays["x"][:404, [5]], arrays["y"][:404], np.arange(404))
@@ -32,7 +32,7 @@ def make_rows(count: int) -> Rows:
 
 
 def train_once(way: str, count: int) -> None:
-    """Trains here, and prints the seconds, those of an epoch after the first, and the peak MB before and after."""
+    """Train here, and print the seconds, those of an epoch after the first, and the peak MB before and after."""
     import resource
 
     import keras
@@ -60,12 +60,12 @@ def train_once(way: str, count: int) -> None:
 
 
 def main(rounds: int) -> None:
-    """Prints a table, the two ways in turn at each size."""
+    """Print a table, the two ways in turn at each size."""
     sys.stdout.write(f"{HEAD}\n")
     for count, (batch, epochs) in SIZES.items():
         found = {"model.fit": Series(), "ours": Series()}
         grown = 0.0
-        nets: dict[str, list[float]] = {way: [] for way in found}
+        epochs_after: dict[str, list[float]] = {way: [] for way in found}
         for number in range(rounds + 1):  # the first is the warm-up
             for way, series in found.items():
                 code = f"from tests.benchmarks.training import train_once; train_once({way!r}, {count})"
@@ -76,7 +76,7 @@ def main(rounds: int) -> None:
                 seconds, epoch, before, after = map(float, done.stdout.split()[-4:])
                 if number:
                     series.seconds.append(seconds)
-                    nets[way].append(epoch)
+                    epochs_after[way].append(epoch)
                     series.peak = max(series.peak, after)
                     grown = after - before if way == "ours" else grown
         base = found["model.fit"].median
@@ -84,7 +84,7 @@ def main(rounds: int) -> None:
             speed = count * 0.7 * epochs / series.median
             name = f"{way}, {count:,} rows, batch {batch}, {epochs} epochs: {speed:,.0f} rows/s"
             sys.stdout.write(series.row(name, base) + "\n")
-        message = " and ".join(f"{way} {1000 * statistics.median(net):.2f} ms" for way, net in nets.items())
+        message = " and ".join(f"{way} {1000 * statistics.median(times):.2f} ms" for way, times in epochs_after.items())
         sys.stdout.write(f"  (an epoch after the first: {message})\n")
         sys.stdout.write(f"  (ours grew by {grown:.0f} MB over rows of {count * 16 / 1e6:.1f} MB)\n")
 

@@ -124,3 +124,13 @@ def test_a_failed_training_publishes_nothing(store: Store, server: str) -> None:
     with pytest.raises(UserError, match="Training passed its limit"):
         retrain(PACKAGE, Training(epochs=100_000, time_limit=1))
     assert list_versions(store) == []
+
+
+def test_outside_of_a_run_the_same_steps_are_plain_functions(store: Store) -> None:
+    location = retrain.fn(PACKAGE, Training(epochs=2))
+    (version,) = list_versions(store)
+    assert location == str(version_folder(store, version))
+    assert read_version(store, version).lineage["flow_run_id"] is None
+    assert retrain.fn(PACKAGE, Training(epochs=2)) == location, "nothing has changed"
+    assert retrain.fn(PACKAGE, Training(epochs=2), force=True) != location
+    assert len(list_versions(store)) == 2

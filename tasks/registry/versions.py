@@ -47,17 +47,15 @@ def version_folder(store: Store, version: str) -> UPath:
 
 
 def start_version(store: Store) -> tuple[str, Path]:
-    """Name a new version (its UTC start time and six hex digits) and make the local folder to build it in.
+    """Name a new version (its UTC start time and six hex digits) and the local folder to build it in.
 
-    On a disk that is the version's own folder: until its manifest stands, readers ignore it.
+    On a disk that is the version's own folder: until its manifest stands, readers ignore it. Training makes it when
+    there is something to put into it, so that one that is stopped leaves none.
     """
     version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     if not store.local:
         return version, make_temporary(f"{version}-")
-    folder = version_folder(store, version)
-    with user_errors(folder):
-        folder.mkdir(parents=True)
-    return version, Path(folder.path)
+    return version, Path(version_folder(store, version).path)
 
 
 def publish_version(store: Store, version: str, folder: Path) -> UPath:

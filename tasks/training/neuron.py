@@ -192,8 +192,9 @@ def serve(descriptor: int) -> None:
         split, training, path = link.recv()
         try:
             model, trained = train_neuron(split.train, split.validation, training, lambda *message: link.send(message))
+            path.parent.mkdir(parents=True, exist_ok=True)
             model.save(path)
             check_parity(path, trained.linear_model, split.test.x)
             link.send(trained)
-        except (UserError, RuntimeError, ValueError) as error:
+        except (UserError, RuntimeError, ValueError, OSError) as error:
             link.send(error)

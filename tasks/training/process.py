@@ -1,8 +1,10 @@
 """A process that trains: it imports Keras while this one still waits for Prefect, and frees it when it is done."""
 
 import atexit
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from multiprocessing import Pipe
 from pathlib import Path
@@ -20,8 +22,8 @@ class Trainer:
 
     def __init__(self) -> None:
         self._link, theirs = Pipe()
-        code = f"from tasks.training.neuron import serve; serve({theirs.fileno()})"
-        self._process = subprocess.Popen([sys.executable, "-c", code], pass_fds=[theirs.fileno()])
+        command = [sys.executable, "-P", "-m", "tasks.training.process", str(theirs.fileno())]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[theirs.fileno()])
         theirs.close()
         atexit.register(self._end)  # It takes a while to end, and nothing waits for that but our own end.
 
@@ -45,8 +47,10 @@ class Trainer:
         return cast(TrainingResult, message)
 
     def close(self) -> None:
-        """Lets the process go, which without a connection ends by itself."""
+        """Have the process end at once, whatever it is doing."""
         self._link.close()
+        if self._process.stdin:
+            self._process.stdin.close()
 
     def _end(self) -> None:
         self.close()
@@ -65,3 +69,16 @@ def warm_up() -> None:
 def take_trainer() -> Trainer:
     """The process that was warmed up, or a new one."""
     return _waiting.pop() if _waiting else Trainer()
+
+
+def _end_with_parent() -> None:
+    """End this process when nobody holds the other end of its standard input: it was closed, or its holder died."""
+    os.read(0, 1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    from tasks.training.neuron import serve
+
+    serve(int(sys.argv[1]))

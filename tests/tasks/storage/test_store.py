@@ -34,6 +34,7 @@ def test_a_store_that_can_not_be_written_is_refused_before_any_work(tmp_path: Pa
 def test_versions_are_named_by_time_and_count_once_their_manifest_stands(store: Store) -> None:
     assert list_versions(store) == []
     version, folder = start_version(store)
+    folder.mkdir(parents=True)
     (folder / "metrics.json").write_text("{}")
     assert list_versions(store) == []
     location = publish_version(store, version, folder)

@@ -52,6 +52,13 @@ def test_a_process_that_nobody_used_keeps_nobody_from_ending() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
+def wait_for_end(pid: int) -> None:
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
+        assert time.monotonic() < deadline, "the training process outlives who asked for it"
+        time.sleep(0.1)
+
+
 def test_the_process_ends_when_whoever_asked_was_killed() -> None:
     imports = "import time; from tasks.training.process import Trainer"
     code = f"{imports}; print(Trainer()._process.pid, flush=True); time.sleep(60)"
@@ -59,15 +66,47 @@ def test_the_process_ends_when_whoever_asked_was_killed() -> None:
         assert asker.stdout is not None
         trainer = int(asker.stdout.readline())
         asker.kill()
-    deadline = time.monotonic() + 60
-    while Path(f"/proc/{trainer}").exists() and "zombie" not in Path(f"/proc/{trainer}/status").read_text():
-        assert time.monotonic() < deadline, "the training process outlives who asked for it"
-        time.sleep(0.1)
+    wait_for_end(trainer)
 
 
-def test_the_process_uses_the_kernels_that_round_alike_everywhere() -> None:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
-    done = subprocess.run(
-        [sys.executable, "-c", "import tasks.training.neuron"], env=clean, capture_output=True, text=True, check=True
-    )
-    assert "oneDNN" not in done.stderr
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_process_ends_in_the_middle_of_an_epoch(tmp_path: Path, number: signal.Signals) -> None:
+    code = f"""if True:
+        import numpy as np
+        from pathlib import Path
+        from tasks.parameters import Training
+        from tasks.training.process import Trainer
+        from tests.tasks.training.test_process import SPLIT, Rows, Split
+        x = np.ones((2_000_000, 1))
+        rows = Rows(x, x[:, 0], np.arange(len(x)))
+        trainer = Trainer()
+        print(trainer._process.pid, flush=True)
+        link = trainer._link
+        split = Split(SPLIT.features, SPLIT.target, rows, rows, rows)
+        link.send((split, Training(epochs=1, batch_size=1), Path("{tmp_path}/v/m.keras")))
+        print("sent", flush=True)  # More than a pipe holds, so Keras is imported and has read it.
+        link.recv()
+    """
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as asker:
+        assert asker.stdout is not None
+        trainer = int(asker.stdout.readline())
+        assert asker.stdout.readline() == "sent\n"
+        asker.send_signal(number)
+    wait_for_end(trainer)
+    assert list(tmp_path.iterdir()) == [], "a folder of a version that was stopped"
+
+
+def test_no_file_of_the_current_folder_is_taken_for_a_module(tmp_path: Path) -> None:
+    for name in ("tasks", "polars", "numpy"):
+        (tmp_path / f"{name}.py").write_text(f"open('{name}.imported', 'w').close()")
+    code = f"""if True:
+        from pathlib import Path
+        from tasks.parameters import Training
+        from tests.tasks.training.test_process import SPLIT, Trainer
+        Trainer().train(SPLIT, Training(epochs=1), Path("{tmp_path}/v/m.keras"), lambda *_: None)
+    """
+    root = Path(__file__).parents[3]  # The tests are no installed package.
+    safely = os.environ | {"PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, env=safely, timeout=120, check=True)
+    assert (tmp_path / "v/m.keras").exists()
+    assert list(tmp_path.glob("*.imported")) == []

@@ -87,9 +87,10 @@ class ExampleInputs(Parameters, title="Table"):
 class Promotion(Parameters):
     """Whether the new version may serve."""
 
-    mode: Literal["auto", "manual", "always"] = "auto"
-    """auto promotes the new version if it is no worse than the champion and better than predicting the mean; manual
-    leaves that to people; always promotes whatever has finite numbers."""
+    mode: Literal["auto", "manual", "always", "try"] = "auto"
+    """auto promotes the new version if it reads no column that the champion does not, is no worse than it, and better
+    than predicting the mean; manual leaves that to people; always promotes whatever has finite numbers; try only makes
+    the version, to look at."""
 
     tolerance: float = Field(0.01, ge=0, le=10)
     """How much higher than the champion's the test error (MSE) may be, as a share of it."""

@@ -46,6 +46,8 @@ def judge(
         return say(False, "its numbers are not all finite.")
     if promotion.mode == "manual":
         return say(False, f"promotion is manual; to promote it: linear-neuron promote {challenger.version}.")
+    if promotion.mode == "try":
+        return say(False, "it was only tried, as promotion.mode asked.")
     if promotion.mode == "always":
         return say(True, "promotion.mode is always, so nothing was asked but finite numbers.")
     if len(actual) < 2 or np.ptp(actual) == 0:
@@ -56,8 +58,8 @@ def judge(
         return say(
             True, f"it beats the mean predictor, {error:.2f} against {mean_error:.2f}, and there was no champion."
         )
-    if champion.target != challenger.target:
-        return say(False, f"the champion predicts {champion.target}, so the two can't be compared; promote it by hand.")
+    if obstacle := find_obstacle(challenger, champion):
+        return say(False, obstacle)
     champion_rows = select_features(all_columns, champion.features).test
     champion_errors = (champion.linear_model.predict(champion_rows.x) - actual) ** 2
     known, certainty = float(np.mean(champion_errors)), _certainty(challenger_errors, champion_errors)
@@ -67,6 +69,18 @@ def judge(
         f"the challenger was the better one in {certainty:.0%} of {RESAMPLES} resamples of the test rows."
     )
     return say(error <= known * (1 + promotion.tolerance), message)
+
+
+def find_obstacle(challenger: ModelVersion, champion: ModelVersion) -> str:
+    """Say why a challenger can't take over the champion's work; empty where it can."""
+    if champion.target != challenger.target:
+        return f"the champion predicts {champion.target}, so the two can't be compared; promote it by hand."
+    if missing := [name for name in challenger.features if name not in champion.features]:
+        return (
+            f"the champion's inputs need not have {', '.join(missing)}, and every file without it would fail; "
+            f"to promote it by hand: linear-neuron promote {challenger.version}."
+        )
+    return ""
 
 
 def _certainty(challenger_errors: Floats, champion_errors: Floats) -> float:

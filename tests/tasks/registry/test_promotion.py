@@ -93,9 +93,30 @@ def test_manual_leaves_it_to_people_and_always_asks_nothing(good: ModelVersion) 
 
 
 def test_a_champion_with_other_features_is_compared_and_one_with_another_target_is_not(good: ModelVersion) -> None:
-    clairvoyant = good.model_copy(update={"features": ["OFFER"], "weights": [1.0], "bias": 0.0})
-    assert not decision(good, clairvoyant).promote
+    clairvoyant = good.model_copy(update={"features": ["OFFER", "RM"], "weights": [1.0, 0.0], "bias": 0.0})
+    beaten = decision(good, clairvoyant)
+    assert not beaten.promote
+    assert beaten.figures["champion_mse"] == pytest.approx(0, abs=1e-9)
     other = good.model_copy(update={"target": "RM", "version": "other"})
     found = decision(good, other)
     assert not found.promote
     assert "the champion predicts RM" in found.reason
+
+
+def test_auto_promotes_nothing_that_reads_new_columns(good: ModelVersion) -> None:
+    wider = good.model_copy(update={"features": ["RM", "OFFER"], "weights": [0.0, 1.0], "bias": 0.0, "version": "wide"})
+    split = a_split()
+    found = judge(wider, split.test.y.astype(np.float32), good, split, Promotion())
+    assert not found.promote
+    assert found.reason == (
+        "the champion's inputs need not have OFFER, and every file without it would fail; "
+        "to promote it by hand: linear-neuron promote wide."
+    )
+    assert judge(wider, split.test.y.astype(np.float32), None, split, Promotion()).promote, "there is no champion yet"
+    assert judge(wider, split.test.y.astype(np.float32), good, split, Promotion(mode="always")).promote
+
+
+def test_a_version_that_is_only_tried_never_serves(good: ModelVersion) -> None:
+    found = decision(good, None, mode="try")
+    assert not found.promote
+    assert found.reason == "it was only tried, as promotion.mode asked."

@@ -80,8 +80,22 @@ def make_conflict(path: UPath) -> UserError:
 
 
 def locate(name: str) -> UPath:
-    """A path or URL; what others write to it must be seen at once, so an object store's listings are not cached."""
-    return UPath(name, use_listings_cache=False) if "://" in name else UPath(name)
+    """Make a path of a name: of a file or folder, or a URL of a bucket.
+
+    Raises:
+        UserError: a URL of a kind that we can't read, or can't without the S3 client.
+    """
+    scheme, is_url, _ = name.partition("://")
+    if not is_url:
+        return UPath(name)
+    if scheme not in ("file", "s3"):
+        raise UserError(f"{name} can't be used: name a folder or file of this machine, or an s3:// URL.")
+    try:
+        path = UPath(name, use_listings_cache=False)  # What others write must be seen at once.
+        _ = path.fs  # This imports the client.
+    except ImportError as error:
+        raise UserError(f"{name} needs the S3 client: pip install 'linear-neuron[s3]'.") from error
+    return path
 
 
 def is_local(path: UPath) -> bool:

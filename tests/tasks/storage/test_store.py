@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +51,15 @@ def test_an_unknown_version_is_refused_and_the_known_ones_named(store: Store) ->
 
 def test_json_has_null_where_a_number_is_not_finite() -> None:
     assert json.loads(to_json({"a": [float("nan"), (float("inf"), 1.5)]})) == {"a": [None, [None, 1.5]]}
+
+
+@pytest.mark.parametrize("name", ["gs://bucket/prefix", "abfs://container", "memory://x", "https://host/x", "oops://x"])
+def test_other_urls_than_s3_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"^{name} can't be used: name a folder or file of this machine, or an s3://"):
+        Store(name)
+
+
+def test_a_bucket_without_its_client_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(UserError, match=r"^s3://other/x needs the S3 client: pip install 'linear-neuron\[s3\]'\.$"):
+        Store("s3://other/x")

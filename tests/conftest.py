@@ -1,6 +1,7 @@
 """What the tests share: one real Prefect server, and one version trained by the real flow."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from flows.retrain import retrain
 from tasks.model import Histogram, ModelVersion
 from tasks.parameters import Dataset
 from tasks.storage.store import Store
+from tests.deployments.helpers import Stack, Webhook
 from tests.helpers import Run, make_version
 
 
@@ -51,6 +53,30 @@ def trained_store(server: str, tmp_path_factory: pytest.TempPathFactory) -> Stor
         patch.setenv("LINEAR_NEURON_STORE", str(root))
         retrain(Dataset(source="package"))  # The network may be slow to say no.
     return Store(str(root))
+
+
+@pytest.fixture(scope="session")
+def webhook() -> Iterator[Webhook]:
+    webhook = Webhook()
+    yield webhook
+    webhook.server.shutdown()
+    webhook.server.server_close()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterator[Stack]:
+    """The stack as a user has it on a laptop: SQLite, and an address for alerts."""
+    stack = Stack(
+        tmp_path_factory.mktemp("stack"),
+        LINEAR_NEURON_ALERT_WEBHOOK=webhook.url,
+        PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="2",
+        PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS="10",
+    )
+    stack.start()
+    yield stack
+    if not stack.ended():
+        stack.stop(signal.SIGINT)
+    assert stack.processes() == {}
 
 
 @pytest.fixture(scope="session")

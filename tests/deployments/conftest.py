@@ -1,4 +1,4 @@
-"""Real parts that the tests share: `linear-neuron up`, a server on PostgreSQL, a browser."""
+"""Real parts that the tests share: killed runs, a server on PostgreSQL, a browser."""
 
 import os
 import shutil
@@ -12,31 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.deployments.helpers import Server, Stack, Webhook, eventually, free_port, report_missing, start_beating_run
-
-
-@pytest.fixture(scope="session")
-def webhook() -> Iterator[Webhook]:
-    webhook = Webhook()
-    yield webhook
-    webhook.server.shutdown()
-    webhook.server.server_close()
-
-
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterator[Stack]:
-    """The stack as a user has it on a laptop: SQLite, and an address for alerts."""
-    stack = Stack(
-        tmp_path_factory.mktemp("stack"),
-        LINEAR_NEURON_ALERT_WEBHOOK=webhook.url,
-        PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="2",
-        PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS="10",
-    )
-    stack.start()
-    yield stack
-    if not stack.ended():
-        stack.stop(signal.SIGINT)
-    assert stack.processes() == {}
+from tests.deployments.helpers import Server, Stack, eventually, free_port, report_missing, start_beating_run
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,7 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture
 def run_cli(server: str, store: Store) -> Run:
-    """Runs `linear-neuron` with arguments as a process of its own, against the shared server and an empty store."""
+    """Return what runs `linear-neuron` as a process of its own, against the shared server and an empty store."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

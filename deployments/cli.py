@@ -1,30 +1,56 @@
 """The command line: the flows' own parameter models, unfolded into flags."""
 
+import logging
 import os
 import sys
-import time
+from importlib import metadata
 from typing import Annotated
 
 from cyclopts import App, CycloptsError, Parameter, validators
 from pydantic import ValidationError
 
-from deployments.server import begin_server
-from tasks.errors import UserError
+from tasks.errors import UserError, WorkError
 from tasks.parameters import Batch, Dataset, ExampleInputs, Promotion, Retention, Training
 
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # no telemetry from the server, which also locks SQLite at start-up
     "DO_NOT_TRACK": "1",  # nor from the client
 }
-StoreFlag = Annotated[
-    str, Parameter(env_var="LINEAR_NEURON_STORE", help="Folder or URL (s3://bucket/prefix) of the model store.")
-]
+Json = Annotated[bool, Parameter(negative="", help="Print the same as JSON.")]
+Reason = Annotated[str, Parameter(help="Why, for those who read the history later.")]
+Version = Annotated[str, Parameter(help="Its name, as `linear-neuron models` prints it.")]
 
 app = App(
     name="linear-neuron",
     help="Retrain a one-neuron Keras model on Prefect, and predict files with it.",
-    default_parameter=Parameter(consume_multiple=True),
+    version=lambda: metadata.version("linear-neuron"),
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=""),
 )
+app.register_install_completion_command(help="Have this shell complete the commands and their flags.")
+
+
+@app.meta.default
+def launch(
+    *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
+    store: Annotated[str, Parameter(env_var="LINEAR_NEURON_STORE")] = "store",
+    verbose: Annotated[bool, Parameter(negative="")] = False,
+) -> object:
+    """Run a command.
+
+    Args:
+        store: Folder or URL (s3://bucket/prefix) of the model store.
+        verbose: Say all that happens.
+    """
+    os.environ["LINEAR_NEURON_STORE"] = store
+    logging.getLogger("linear_neuron").setLevel(logging.DEBUG if verbose else logging.INFO)
+    return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+
+
+def _print(value: object, text: str, json: bool = False) -> None:
+    """Print a result for people, or as JSON."""
+    from tasks.storage.store import to_json
+
+    sys.stdout.write(to_json(value).decode() if json else text)
 
 
 @app.command
@@ -35,103 +61,93 @@ def retrain(
     table: ExampleInputs = ExampleInputs(),
     promotion: Promotion = Promotion(),
     retention: Retention = Retention(),
-    force: bool = False,
-    profile: bool = False,
-    store: StoreFlag = "store",
+    force: Annotated[bool, Parameter(negative="")] = False,
+    json: Json = False,
 ) -> None:
     """Train a new version of the model, and print the folder it is published in as the last line.
 
     Args:
         force: Train even if nothing has changed since an existing version.
-        profile: Say where the time went.
     """
-    began = time.time()
-    os.environ["LINEAR_NEURON_STORE"] = store
-    from tasks.registry.versions import find_unchanged, read_version
-    from tasks.reporting.retrain import prepare, summarize
-    from tasks.storage.store import Store
+    from tasks.training.process import warm_up
 
-    wait_for_server = begin_server()
-    if force or not find_unchanged(Store(), dataset, training, table):
-        prepare()  # The flow does so too; here it need not wait for the server.
+    warm_up()  # It imports Keras, which takes longer than all that this process does until it trains.
+    from deployments.runs import run
     from flows.retrain import retrain as flow
     from tasks.registry.champion import describe_standing
+    from tasks.registry.versions import read_version
+    from tasks.reporting.retrain import summarize
+    from tasks.storage.store import Store
 
-    wait_for_server()
-    state = flow(dataset, training, table, promotion, retention, force, return_state=True)
-    location = state.result()
-    if profile and state.state_details.flow_run_id:
-        from deployments.profile import describe_phases
-
-        sys.stdout.write(describe_phases(state.state_details.flow_run_id, began))
-    version = location.rpartition("/")[2]
-    sys.stdout.write(summarize(location, read_version(Store(), version), describe_standing(Store(), version)))
+    location = run(flow, dataset, training, table, promotion, retention, force)
+    model = read_version(Store(), location.rpartition("/")[2])
+    standing = describe_standing(Store(), model.version)
+    value = {"location": location, "standing": standing, **model.model_dump(mode="json")}
+    _print(value, summarize(location, model, standing), json)
 
 
 @app.command
-def models(*, json: bool = False, store: StoreFlag = "store") -> None:
-    """List the versions in the store: how good each is, and which one serves.
-
-    Args:
-        json: Print the same as JSON.
-    """
+def models(*, json: Json = False) -> None:
+    """List the versions in the store: how good each is, and which one serves."""
     from tasks.registry.catalogue import list_models, render_models
-    from tasks.storage.store import Store, to_json
+    from tasks.storage.store import Store
 
-    rows = list_models(Store(store))
-    sys.stdout.write(to_json(rows).decode() if json else render_models(rows))
+    rows = list_models(Store())
+    _print(rows, render_models(rows), json)
 
 
 @app.command
-def promote(version: str, *, reason: str = "by hand", store: StoreFlag = "store") -> None:
-    """Make a version the champion, which serves from then on.
+def history(*, json: Json = False) -> None:
+    """Tell who made which version the champion, or refused to: when, why, and in the place of which."""
+    from tasks.registry.catalogue import list_history, render_history
+    from tasks.storage.store import Store
 
-    Args:
-        version: Its name, as `linear-neuron models` prints it.
-        reason: Why, for those who read promotions.jsonl later.
-    """
-    os.environ["LINEAR_NEURON_STORE"] = store
-    wait_for_server = begin_server()
+    rows = list_history(Store())
+    _print(rows, render_history(rows), json)
+
+
+@app.command
+def promote(version: Version, *, reason: Reason = "by hand", json: Json = False) -> None:
+    """Make a version the champion, which serves from then on."""
+    from deployments.runs import run
     from flows.promote import promote as flow
 
-    wait_for_server()
-    sys.stdout.write(flow(version, reason) + "\n")
+    _print_champion(run(flow, version, reason), json)
 
 
 @app.command
-def rollback(*, reason: str = "by hand", store: StoreFlag = "store") -> None:
-    """Make the champion before the champion again.
-
-    Args:
-        reason: Why, for those who read promotions.jsonl later.
-    """
-    os.environ["LINEAR_NEURON_STORE"] = store
-    wait_for_server = begin_server()
+def rollback(*, reason: Reason = "by hand", json: Json = False) -> None:
+    """Make the previous champion the champion again."""
+    from deployments.runs import run
     from flows.promote import rollback as flow
 
-    wait_for_server()
-    sys.stdout.write(flow(reason) + "\n")
+    _print_champion(run(flow, reason), json)
+
+
+def _print_champion(message: str, json: bool) -> None:
+    from tasks.registry.champion import read_champion
+    from tasks.storage.store import Store
+
+    champion = read_champion(Store())
+    _print(champion and champion.model_dump(mode="json", exclude={"entry"}), f"{message}\n", json)
 
 
 @app.command
-def reproduce(version: str, *, store: StoreFlag = "store") -> int:
-    """Train a version again from its lineage, and say whether the weights agree to the bit; if not, exit with 1.
+def reproduce(version: Version) -> int:
+    """Train a version again from its lineage, and say whether the weights agree to the bit; if not, exit with 1."""
+    from tasks.training.process import warm_up
 
-    Args:
-        version: Its name, as `linear-neuron models` prints it.
-    """
-    os.environ["LINEAR_NEURON_STORE"] = store
-    wait_for_server = begin_server()
+    warm_up()
+    from deployments.runs import run
     from flows.reproduce import reproduce as flow
 
-    wait_for_server()
-    agrees, message = flow(version)
-    sys.stdout.write(message + "\n")
+    agrees, message = run(flow, version)
+    sys.stdout.write(f"{message}\n")
     return 0 if agrees else 1
 
 
 @app.command
-def clean(*, retention: Retention = Retention(), dry_run: bool = False, store: StoreFlag = "store") -> None:
+def clean(*, retention: Retention = Retention(), dry_run: Annotated[bool, Parameter(negative="")] = False) -> None:
     """Remove the versions and datasets that retention does not keep.
 
     Args:
@@ -140,18 +156,19 @@ def clean(*, retention: Retention = Retention(), dry_run: bool = False, store: S
     from tasks.registry.retention import clean_store
     from tasks.storage.store import Store
 
-    for name in clean_store(Store(store), retention, dry_run):
-        sys.stdout.write(f"{'would remove' if dry_run else 'removed'} {name}\n")
+    names = clean_store(Store(), retention, dry_run)
+    lines = [f"{'would remove' if dry_run else 'removed'} {name}\n" for name in names]
+    sys.stdout.write("".join(lines) or "There is nothing to remove.\n")
 
 
 @app.command
-def verify(*, store: StoreFlag = "store") -> int:
+def verify(*, json: Json = False) -> int:
     """Check every digest and the champion's pointer; exit with 1 and name each file that differs."""
     from tasks.registry.verify import verify
     from tasks.storage.store import Store
 
-    found = verify(Store(store))
-    sys.stdout.write("".join(f"{line}\n" for line in found) or "Every file is as its manifest says.\n")
+    found = verify(Store())
+    _print(found, "".join(f"{line}\n" for line in found) or "Every file is as its manifest says.\n", json)
     return 1 if found else 0
 
 
@@ -159,18 +176,17 @@ def verify(*, store: StoreFlag = "store") -> int:
 def predict(
     *inputs: Annotated[str, Parameter(help=Batch.model_fields["inputs"].description)],
     batch: Annotated[Batch, Parameter(name="*")] = Batch(),
-    store: StoreFlag = "store",
+    json: Json = False,
 ) -> None:
     """Predict files with the champion, and print the folder of the predictions as the last line."""
-    os.environ["LINEAR_NEURON_STORE"] = store
-    wait_for_server = begin_server()
+    from deployments.runs import run
     from flows.predict import predict as flow
     from tasks.reporting.predict import summarize
     from tasks.scoring.batch import read_manifest
 
-    wait_for_server()
-    location = flow(batch.model_copy(update={"inputs": list(inputs)} if inputs else {}))
-    sys.stdout.write(summarize(read_manifest(location), location))
+    location = run(flow, batch.model_copy(update={"inputs": list(inputs)} if inputs else {}))
+    manifest = read_manifest(location)
+    _print({"location": location, **manifest.model_dump(mode="json")}, summarize(manifest, location), json)
 
 
 @app.command
@@ -180,10 +196,8 @@ def up(
     port: Annotated[
         int, Parameter(help="Port of the API and the UI.", validator=validators.Number(gte=1, lte=65535))
     ] = 4200,
-    store: StoreFlag = "store",
 ) -> None:
     """Start a Prefect server with its UI, the deployments and a worker, in the foreground; Ctrl-C stops them all."""
-    os.environ["LINEAR_NEURON_STORE"] = store
     from deployments import stack
 
     stack.up(host, port)
@@ -198,14 +212,17 @@ def deploy() -> None:
 
 
 def main() -> None:
-    """Runs a command; a mistake of the user's ends it with one sentence and status 2."""
+    """Run a command. What goes wrong ends it with one sentence, and status 1 or 2 as in tasks/errors.py."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
     try:
-        sys.exit(app(exit_on_error=False, print_error=False))
+        sys.exit(app.meta(exit_on_error=False, print_error=False, result_action="return_value"))
     except (UserError, CycloptsError) as error:
         sys.stderr.write(f"linear-neuron: {_explain(error)}\n")
-        sys.exit(2)
+        sys.exit(1 if isinstance(error, WorkError) else 2)
+    except KeyboardInterrupt:
+        sys.stderr.write("linear-neuron: Stopped.\n")
+        sys.exit(130)
 
 
 def _explain(error: Exception) -> str:

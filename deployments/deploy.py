@@ -4,13 +4,10 @@ import asyncio
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import PrefectClient, get_client
@@ -19,12 +16,13 @@ from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import AutomationCore
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound
 from prefect.server.schemas.schedules import SCHEDULE_TYPES
 from prefect.settings import PREFECT_API_URL
 from prefect.utilities.templating import apply_values
 from pydantic import TypeAdapter, ValidationError
 
+from deployments.runs import user_errors
 from deployments.worker import NeuronWorker
 from tasks.errors import UserError
 
@@ -87,25 +85,6 @@ async def deploy() -> list[tuple[datetime, str]]:
             await _remove_schedules(client, configs)
             await _register_automations(client)
             return await _next_runs(client)
-
-
-@contextmanager
-def user_errors(url: str) -> Iterator[None]:
-    """Turn what a Prefect API may answer into one sentence of the user's."""
-    try:
-        yield
-    except PrefectHTTPStatusError as error:
-        status = error.response.status_code
-        if status in (401, 403):
-            raise UserError(
-                f"The Prefect API at {url} refuses us (status {status}): set PREFECT_API_AUTH_STRING "
-                "to what its PREFECT_SERVER_API_AUTH_STRING is."
-            ) from error
-        raise UserError(f"The Prefect API at {url} answers with status {status}: {error.response.text}") from error
-    except httpx.HTTPError as error:
-        raise UserError(
-            f"No Prefect API answers at {url} ({error or type(error).__name__}): start it, or correct PREFECT_API_URL."
-        ) from error
 
 
 async def _ensure_pool(client: PrefectClient) -> None:

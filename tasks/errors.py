@@ -1,6 +1,7 @@
 """The failures that are the user's to mend.
 
 UserError                 the call, a file or the machine is wrong
+├── WorkError             all of that is right, and yet the work did not succeed
 └── UnavailableError      a store or an address that may answer when it is asked again
 """
 
@@ -10,6 +11,10 @@ class UserError(Exception):
 
     The command line prints the message and exits with status 2; a flow run fails with it as its state's message.
     """
+
+
+class WorkError(UserError):
+    """What was asked for was tried and failed: the command line exits with status 1."""
 
 
 class UnavailableError(UserError):

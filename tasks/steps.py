@@ -1,33 +1,37 @@
 """What a step asks of Prefect: to be a task, a logger, artifacts and events.
 
 Inside a flow run all of it is recorded at the server. Outside of one, a step is a plain function, its log lines go to
-the terminal, and artifacts and events are left out. Only this module knows the difference.
+the terminal, and artifacts and events are left out. Only this module knows the difference. It imports Prefect where
+it is needed, since that takes a second which a command that runs no flow can do without.
 """
 
+import getpass
 import logging
+import os
+import sys
 import time
 from collections.abc import Callable
-from functools import update_wrapper
-from typing import Any, Generic, ParamSpec, TypeVar
-
-import prefect
-from prefect import Task
-from prefect.cache_policies import NO_CACHE
-from prefect.context import FlowRunContext, TaskRunContext
-from prefect.events import emit_event
-from prefect.states import Completed
-from prefect.utilities.timeout import timeout
+from functools import cached_property, update_wrapper
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar
 
 from tasks.errors import UnavailableError, UserError
+
+if TYPE_CHECKING:
+    from prefect import Task
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 PLAIN_LOGGER = logging.getLogger("linear_neuron")
+RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
 def is_recorded() -> bool:
     """Whether this code runs inside a flow run that a server records."""
+    if "prefect" not in sys.modules:
+        return False
+    from prefect.context import FlowRunContext, TaskRunContext
+
     return FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
 
@@ -36,53 +40,71 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, UnavailableError) or not isinstance(error, UserError)
 
 
+class Limits(TypedDict):
+    """How long, and how often, a step is tried."""
+
+    retries: int  # after the first try, and only where the error may pass
+    retry_delay_seconds: float  # before each of these
+    timeout_seconds: float | None  # of each try
+
+
 class Step(Generic[P, R]):
     """A function that is a Prefect task inside a flow run, and itself elsewhere."""
 
-    def __init__(self, fn: Callable[P, R], recorded: Task[P, R]) -> None:
-        self.fn, self.recorded = fn, recorded
+    def __init__(self, name: str, fn: Callable[P, R], limits: Limits) -> None:
+        self.name, self.fn, self.limits = name, fn, limits
         update_wrapper(self, fn)
+
+    @cached_property
+    def recorded(self) -> "Task[P, R]":
+        """The Prefect task, whose arguments are not hashed for a cache that nobody reads."""
+        import prefect
+        from prefect.cache_policies import NO_CACHE
+
+        return prefect.task(
+            name=self.name,
+            task_run_name=self.name,
+            cache_policy=NO_CACHE,
+            retry_condition_fn=_may_retry,
+            **self.limits,
+        )(self.fn)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the step, recorded or plainly."""
         if is_recorded():
             return self.recorded(*args, **kwargs)
-        for retries_left in range(self.recorded.retries, -1, -1):
+        for retries_left in range(self.limits["retries"], -1, -1):
             try:
-                with timeout(self.recorded.timeout_seconds):
-                    return self.fn(*args, **kwargs)
+                return self._try(*args, **kwargs)
             except Exception as error:
                 if not retries_left or not is_transient(error):
                     raise
-                time.sleep(float(self.recorded.retry_delay_seconds))  # type: ignore[arg-type]
+                time.sleep(self.limits["retry_delay_seconds"])
         raise AssertionError("the last try returns or raises")
+
+    def _try(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        seconds = self.limits["timeout_seconds"]
+        if seconds is None:
+            return self.fn(*args, **kwargs)
+        from prefect.utilities.timeout import timeout
+
+        try:
+            with timeout(seconds, StepTimeoutError):
+                return self.fn(*args, **kwargs)
+        except StepTimeoutError:
+            raise UnavailableError(f"{self.name}: given up after {seconds:g} s.") from None
+
+
+class StepTimeoutError(TimeoutError):
+    """Apart from the time-outs of what a step calls."""
 
 
 def task(
     name: str, *, retries: int = 0, retry_delay_seconds: float = 1, timeout_seconds: float | None = None
 ) -> Callable[[Callable[P, R]], Step[P, R]]:
-    """Make a step that goes by a human name, and whose arguments are not hashed for a cache that nobody reads.
-
-    Args:
-        name: what the UI and the logs call it.
-        retries: how often it is tried again after an error that may pass.
-        retry_delay_seconds: pause before each of these.
-        timeout_seconds: after which it is given up.
-    """
-
-    def decorate(fn: Callable[P, R]) -> Step[P, R]:
-        recorded = prefect.task(
-            name=name,
-            task_run_name=name,
-            cache_policy=NO_CACHE,
-            retries=retries,
-            retry_delay_seconds=retry_delay_seconds,
-            timeout_seconds=timeout_seconds,
-            retry_condition_fn=_may_retry,
-        )(fn)
-        return Step(fn, recorded)
-
-    return decorate
+    """Make a function a step, which goes by a human name in the UI and in the logs."""
+    limits = Limits(retries=retries, retry_delay_seconds=retry_delay_seconds, timeout_seconds=timeout_seconds)
+    return lambda fn: Step(name, fn, limits)
 
 
 def _may_retry(task: Any, run: Any, state: Any) -> bool:
@@ -92,16 +114,35 @@ def _may_retry(task: Any, run: Any, state: Any) -> bool:
 
 def get_logger() -> Any:
     """Return the run's logger, or the terminal's outside of a run."""
-    return prefect.get_run_logger() if is_recorded() else PLAIN_LOGGER
+    if not is_recorded():
+        return PLAIN_LOGGER
+    from prefect import get_run_logger
+
+    return get_run_logger()
 
 
 def end_as(name: str, message: str, result: R) -> R:
     """Return what makes the flow's run end completed under another name; outside of a run, the result as it is."""
+    get_logger().info(message)
     if not is_recorded():
-        PLAIN_LOGGER.info(message)
         return result
+    from prefect.states import Completed
+
     # Prefect takes a returned state for the run's own, and its data for the result.
     return Completed(name=name, message=message, data=result)  # type: ignore[return-value]
+
+
+def get_actor() -> str:
+    """Name who makes this happen: the user of this process, and the flow run where it is recorded."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # A container's user may have no name.
+        user = f"user {os.getuid()}"
+    if not is_recorded():
+        return user
+    from prefect.runtime import flow_run
+
+    return f"{user}, run {flow_run.name}"
 
 
 def show_markdown(markdown: str, key: str, description: str) -> None:
@@ -123,17 +164,22 @@ def show_table(rows: list[dict[str, Any]], key: str, description: str) -> None:
 def announce(event: str, resource_id: str, resource_name: str, payload: dict[str, Any]) -> None:
     """Emit an event that automations can react to."""
     if is_recorded():
+        from prefect.events import emit_event
+
         resource = {"prefect.resource.id": resource_id, "prefect.resource.name": resource_name}
         emit_event(event, resource=resource, payload=payload)
 
 
-def _plain(record: logging.LogRecord) -> bool:
-    """Say a user's mistake in its sentence alone; a traceback would bury it."""
+def _say_once(record: logging.LogRecord) -> bool:
+    """Say a user's mistake once, in its sentence alone; a traceback would bury it."""
     error = record.exc_info[1] if record.exc_info else None
-    if isinstance(error, UserError):
-        record.exc_info, record.msg, record.args = None, str(error).replace("%", "%%"), ()
-    return True
+    if not isinstance(error, UserError):
+        return True
+    record.exc_info, record.msg, record.args = None, str(error).replace("%", "%%"), ()
+    said = hasattr(error, "said")  # by the task; the flow that it ends would say it again.
+    error.said = True  # type: ignore[attr-defined]
+    return not said
 
 
-for _name in ("prefect.task_runs", "prefect.flow_runs"):
-    logging.getLogger(_name).addFilter(_plain)
+for _name in RUN_LOGGERS:
+    logging.getLogger(_name).addFilter(_say_once)

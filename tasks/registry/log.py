@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.errors import UserError
+from tasks.steps import get_actor
 from tasks.storage.store import Store, to_json
 
 LOG = "promotions.jsonl"
@@ -34,7 +35,7 @@ def read_lines(store: Store) -> list[dict[str, Any]]:
 def make_entry(key: str, action: str, version: str, reason: str, **more: Any) -> dict[str, Any]:
     """Make a line of the log. Of two with the same key only one is written."""
     at = datetime.now(UTC).isoformat()
-    return {"at": at, "action": action, "version": version, "reason": reason, **more, "id": key}
+    return {"at": at, "action": action, "version": version, "by": get_actor(), "reason": reason, **more, "id": key}
 
 
 def log_decision(store: Store, action: str, version: str, reason: str, key: str = "", **more: Any) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from upath import UPath
 
-from tasks.errors import UserError
+from tasks.errors import UserError, WorkError
 from tasks.parameters import Batch
 from tasks.registry.champion import read_champion
 from tasks.registry.versions import read_version
@@ -162,7 +162,7 @@ def check_failures(manifest: Manifest, batch_run: BatchRun) -> None:
     if failed := manifest.failed:
         message = "; ".join(f"{result.source.path}: {result.error}" for result in failed[:5])
         more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
-        raise UserError(
+        raise WorkError(
             f"{len(failed)} of {plural(len(manifest.inputs), 'file')} can't be predicted: {message}{more}. "
             f"See {batch_run.location}."
         )

@@ -2,7 +2,6 @@
 
 import math
 import os
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +17,7 @@ import keras  # TensorFlow reads the two settings once, when it is first importe
 import tensorflow as tf
 
 from tasks.dataset.rows import Floats, Rows
-from tasks.errors import UserError
+from tasks.errors import UserError, WorkError
 from tasks.model import LinearModel
 from tasks.parameters import Training
 from tasks.training.results import TrainingResult
@@ -118,12 +117,12 @@ class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
         losses = logs or {}
         loss, val_loss = losses["loss"], losses.get("val_loss")
         if not math.isfinite(loss) or (val_loss is not None and not math.isfinite(val_loss)):
-            raise UserError(
+            raise WorkError(
                 f"The loss became {loss} (validation {val_loss}) at epoch {epoch + 1}, so nothing is published. "
                 "Lower the learning rate, or look for extreme values in the features."
             )
         if time.monotonic() > self._deadline:
-            raise UserError(
+            raise WorkError(
                 f"Training passed its limit of {self._time_limit} s at epoch {epoch + 1}, so nothing is published. "
                 "Raise --training.time-limit or lower the epochs."
             )
@@ -187,7 +186,6 @@ def serve(descriptor: int) -> None:
 
     Without a job, or when whoever asked has died, it just ends.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asked; then the connection closes.
     with Connection(descriptor) as link, suppress(EOFError, BrokenPipeError):
         split, training, path = link.recv()
         try:

@@ -2,17 +2,19 @@
 
 import atexit
 import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from multiprocessing import Pipe
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from tasks.dataset.rows import Split
-from tasks.parameters import Training
-from tasks.training.results import TrainingResult
+if TYPE_CHECKING:  # Nothing heavy may be imported before the process is started.
+    from tasks.dataset.rows import Split
+    from tasks.parameters import Training
+    from tasks.training.results import TrainingResult
 
 OnEpoch = Callable[[int, float, float | None], None]  # epoch from 1, loss, val_loss
 
@@ -27,7 +29,7 @@ class Trainer:
         theirs.close()
         atexit.register(self._end)  # It takes a while to end, and nothing waits for that but our own end.
 
-    def train(self, split: Split, training: Training, path: Path, on_epoch: OnEpoch) -> TrainingResult:
+    def train(self, split: "Split", training: "Training", path: Path, on_epoch: OnEpoch) -> "TrainingResult":
         """Trains, and saves the Keras model at `path`. The process is for one training, and ends with it.
 
         Raises:
@@ -44,7 +46,7 @@ class Trainer:
             self.close()
         if isinstance(message, Exception):
             raise message
-        return cast(TrainingResult, message)
+        return cast("TrainingResult", message)
 
     def close(self) -> None:
         """Have the process end at once, whatever it is doing."""
@@ -78,6 +80,7 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asked, who then lets go of us.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     from tasks.training.neuron import serve
 

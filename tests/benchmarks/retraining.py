@@ -46,25 +46,21 @@ def main(rounds: int) -> None:
     with tempfile.TemporaryDirectory() as scratch, running_server(f"{scratch}/server") as address:
         ours = os.environ | QUIET | {"LINEAR_NEURON_STORE": f"{scratch}/store"}
         served = ours | {"PREFECT_API_URL": address}
-        embedded = {name: value for name, value in ours.items() if name != "PREFECT_API_URL"}
-        embedded["PREFECT_HOME"] = f"{scratch}/embedded"
+        alone = {name: value for name, value in ours.items() if name != "PREFECT_API_URL"}
+        alone["PREFECT_HOME"] = f"{scratch}/home"
         run_once([*COMMAND[:2], "--dataset.source", "package"], served)  # fills the cache, and is what is unchanged
         script = [sys.executable, str(HERE / "tutorial.py"), str(DATASET), scratch]
         found = interleave(
             {
                 "the tutorial as a bare script": lambda: run_once(script, dict(os.environ)),
                 "linear-neuron retrain, running server": lambda: run_once([*COMMAND, "--force"], served),
-                "linear-neuron retrain, embedded server": lambda: run_once([*COMMAND, "--force"], embedded),
+                "linear-neuron retrain, no server": lambda: run_once([*COMMAND, "--force"], alone),
                 "linear-neuron retrain, unchanged, running server": lambda: run_once(COMMAND, served),
             },
             rounds,
         )
         base = found["the tutorial as a bare script"].median
         sys.stdout.write("\n".join([HEAD, *(series.row(name, base) for name, series in found.items())]) + "\n")
-        profile = subprocess.run(
-            [*COMMAND, "--force", "--profile"], env=served, capture_output=True, text=True, check=True
-        )
-        sys.stdout.write(f"\nOne run's phases, running server:\n{profile.stdout.partition('Where the time went')[2]}\n")
 
 
 if __name__ == "__main__":

@@ -5,14 +5,32 @@ import os
 import subprocess
 import sys
 import tomllib
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from deployments.cli import SETTINGS
+from deployments.runs import UP_FILE
 from tasks.registry.versions import list_versions, version_folder
 from tasks.storage.store import Store
+from tests.deployments.helpers import free_port
 from tests.helpers import Run, make_version
+
+
+def without_server(tmp_path: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """The command where no server is configured, with an empty home."""
+    clean = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    return subprocess.run(
+        [sys.executable, "-m", "deployments", *arguments],
+        env=clean | {"PREFECT_HOME": str(tmp_path / "home")} | more,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_retrain_prints_a_summary_and_the_versions_folder_as_the_last_line(run_cli: Run, store: Store) -> None:
@@ -100,7 +118,8 @@ def test_versions_are_listed_promoted_rolled_back_verified_and_cleaned(run_cli: 
     assert "a is the champion" in run_cli("promote", "a", "--reason", "first").stdout
     assert "before it a: better" in run_cli("promote", "b", "--reason", "better").stdout
     assert [row["status"] for row in json.loads(run_cli("models", "--json").stdout)] == ["previous", "champion", ""]
-    assert run_cli("models").stdout.splitlines()[2].split()[-3] == "champion"
+    (line,) = [line for line in run_cli("models").stdout.splitlines() if line.startswith("b ")]
+    assert line.split()[-3] == "champion"
     assert "a is the champion" in run_cli("rollback", "--reason", "slow").stdout
     refused = run_cli("rollback")
     assert (refused.returncode, refused.stdout) == (2, "")
@@ -121,34 +140,134 @@ def test_reproduce_exits_with_0_when_the_weights_agree(run_cli: Run, store: Stor
     assert done.stdout == f"{version} came out again to the bit: MEDV = 3.3428 * RM + 1.2761.\n"
 
 
-def without_server(tmp_path: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """The command where no server is configured, with an empty home."""
-    clean = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    return subprocess.run(
-        [sys.executable, "-c", "from deployments.cli import main; main()", *arguments],
-        env=clean | {"PREFECT_HOME": str(tmp_path / "home")} | more,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def test_retrain_brings_its_own_server_where_none_is_configured_and_profiles_itself(
-    store: Store, tmp_path: Path
-) -> None:
-    arguments = ("retrain", "--training.epochs", "2", "--dataset.source", "package", "--profile")
-    done = without_server(tmp_path, *arguments)
+def test_a_run_without_a_server_is_plain_and_says_so(store: Store, tmp_path: Path) -> None:
+    done = without_server(tmp_path, "retrain", "--training.epochs", "2", "--dataset.source", "package")
     assert done.returncode == 0, done.stderr
-    assert len(list_versions(store)) == 1
-    message = done.stdout.partition("Where the time went")[2]
-    for phase in ("Start-up", "Train the neuron", "Draw the plots", "in all"):
-        assert phase in message
-    assert "Traceback" not in done.stderr
+    (version,) = list_versions(store)
+    assert done.stdout.splitlines()[-1] == str(version_folder(store, version))
+    lines = done.stderr.splitlines()
+    assert lines[0].startswith("This run is not recorded, since no Prefect server is up; `linear-neuron up` starts one")
+    assert "Epoch 2 of 2: loss " in done.stderr
+    assert len(lines) <= 12
+    assert "http" not in done.stderr
+    assert not list(tmp_path.rglob("*.db")), "no server was started"
+    again = without_server(tmp_path, "retrain", "--training.epochs", "2", "--dataset.source", "package")
+    assert f"Nothing has changed since {version}." in again.stderr
+    assert again.stdout == done.stdout
 
 
-def test_a_temporary_server_that_does_not_start_is_one_sentence_and_status_2(store: Store, tmp_path: Path) -> None:
-    database = "sqlite+aiosqlite:////proc/nowhere/prefect.db"
-    done = without_server(tmp_path, "rollback", PREFECT_SERVER_DATABASE_CONNECTION_URL=database)
-    assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("linear-neuron: Prefect's temporary server does not start")
+def runs_of(server: str, store: Store) -> list[dict[str, Any]]:
+    """The flow runs at a server that were given a version of this store to promote."""
+    runs = httpx.post(f"{server}/flow_runs/filter", json={}).json()
+    return [run for run in runs if run["parameters"].get("reason") == str(store.root)]
+
+
+def stack_file(store: Store, url: str, pid: int) -> None:
+    make_version(store, "a")
+    (store.root / "prefect").mkdir()
+    (store.root / UP_FILE).write_text(json.dumps({"url": url, "pid": pid}))
+
+
+def test_a_run_is_recorded_at_the_stack_that_is_up_on_the_store(store: Store, server: str, tmp_path: Path) -> None:
+    stack_file(store, server, os.getpid())
+    done = without_server(tmp_path, "promote", "a", "--reason", str(store.root))
+    assert done.returncode == 0, done.stderr
+    assert "not recorded" not in done.stderr
+    (run,) = runs_of(server, store)
+    assert (run["name"], run["tags"], run["state_name"]) == ("promote a", ["linear-neuron"], "Completed")
+
+
+def test_a_stack_that_is_gone_counts_for_none(store: Store, server: str, tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    stack_file(store, server, gone.pid)
+    assert "not recorded" in without_server(tmp_path, "promote", "a", "--reason", str(store.root)).stderr
+    (store.root / UP_FILE).write_text(json.dumps({"url": f"http://127.0.0.1:{free_port()}/api", "pid": os.getpid()}))
+    assert "not recorded" in without_server(tmp_path, "promote", "a", "--reason", str(store.root)).stderr
+    (store.root / UP_FILE).write_text("{")
+    assert "not recorded" in without_server(tmp_path, "promote", "a", "--reason", str(store.root)).stderr
+    assert runs_of(server, store) == []
+
+
+def test_a_profile_that_names_an_api_comes_before_the_stack(store: Store, server: str, tmp_path: Path) -> None:
+    stack_file(store, f"http://127.0.0.1:{free_port()}/api", os.getpid())
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "profiles.toml").write_text(f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{server}"\n')
+    assert without_server(tmp_path, "promote", "a", "--reason", str(store.root)).returncode == 0
+    assert len(runs_of(server, store)) == 1
+
+
+def test_an_api_that_does_not_answer_is_one_sentence_and_status_2(store: Store, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}/api"
+    done = without_server(tmp_path, "rollback", PREFECT_API_URL=url)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"linear-neuron: No Prefect API answers at {url}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_an_error_is_said_once(store: Store, run_cli: Run, tmp_path: Path, recorded: bool) -> None:
+    run = run_cli if recorded else partial(without_server, tmp_path)
+    wrong = run("retrain", "--dataset.source", "package", "--dataset.features", "ROOMS")
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("no feature 'ROOMS'") == 1
+    assert "Traceback" not in wrong.stderr
+    long = ("--training.epochs", "100000", "--training.time-limit", "1")
+    failed = run("retrain", "--dataset.source", "package", *long)
+    assert failed.returncode == 1
+    assert failed.stderr.count("so nothing is published") == 1
+    assert failed.stderr.splitlines()[-1].startswith("linear-neuron: Training passed its limit of 1 s")
+
+
+def test_verbose_says_more(store: Store, tmp_path: Path) -> None:
+    arguments = ("retrain", "--training.epochs", "1000", "--dataset.source", "package", "--force")
+    quiet, verbose = (without_server(tmp_path, *arguments, *more).stderr for more in ((), ("--verbose",)))
+    assert "Epoch 1000 of 1000" in quiet
+    assert "Epoch 500 of 1000" not in quiet
+    assert "Epoch 500 of 1000" in verbose
+    assert verbose.count("Epoch ") <= 20
+
+
+def test_every_command_says_the_same_as_json(run_cli: Run, store: Store, tmp_path: Path) -> None:
+    made = json.loads(run_cli("retrain", "--training.epochs", "300", "--dataset.source", "package", "--json").stdout)
+    assert made["location"] == str(version_folder(store, made["version"]))
+    assert made["metrics"]["test"]["rows"] == 102
+    assert made["standing"].startswith("champion: it beats")
+    (tmp_path / "a.csv").write_text("RM\n5\nx\n")
+    batch = json.loads(run_cli("predict", str(tmp_path / "a.csv"), "--json").stdout)
+    assert (batch["version"], batch["total"]["predicted"]) == (made["version"], 1)
+    assert Path(batch["location"], "a.predictions.csv").exists()
+    assert json.loads(run_cli("promote", made["version"], "--reason", "why", "--json").stdout)["reason"] == "why"
+    assert json.loads(run_cli("verify", "--json").stdout) == []
+    assert [row["reason"] for row in json.loads(run_cli("history", "--json").stdout)] == [
+        made["standing"].partition(": ")[2],
+        "why",
+    ]
+
+
+def test_the_store_is_named_before_the_command_or_after_it(store: Store, run_cli: Run, tmp_path: Path) -> None:
+    make_version(store, "a")
+    other = str(tmp_path / "other")
+    assert run_cli("models", "--json").stdout.count("version") == 1
+    assert run_cli("models", "--json", "--store", other).stdout == "[]\n"
+    assert run_cli("--store", other, "models", "--json").stdout == "[]\n"
+
+
+def test_nothing_to_clean_is_said(run_cli: Run) -> None:
+    assert run_cli("clean", "--dry-run").stdout == run_cli("clean").stdout == "There is nothing to remove.\n"
+
+
+def test_the_package_is_a_command_and_tells_its_version(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deployments", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "0.1.0\n"
+
+
+def test_a_shell_can_be_taught_to_complete(tmp_path: Path) -> None:
+    shell = os.environ | {"HOME": str(tmp_path), "SHELL": "/bin/bash"}
+    command = [sys.executable, "-m", "deployments", "--install-completion"]
+    subprocess.run(command, env=shell, capture_output=True, check=True)
+    (script,) = [path for path in tmp_path.rglob("*") if path.is_file() and "rollback" in path.read_text()]
+    subprocess.run(["bash", "-n", str(script)], check=True)

@@ -1,16 +1,40 @@
 """What the tests of the flows share."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prefect import Flow
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from flows.predict import predict as predict_flow
 from tasks.model import ModelVersion
 from tasks.registry.champion import promote
 from tasks.storage.store import Store
+from tests.flows.helpers import Predict
+
+Way = Callable[[Flow[..., Any]], Callable[..., Any]]
+
+
+@pytest.fixture(params=["recorded", "plain"])
+def way(request: pytest.FixtureRequest) -> Iterator[Way]:
+    """The ways in which a flow runs: recorded at a server, and as plain functions where no server can be reached."""
+    if request.param == "recorded":
+        request.getfixturevalue("server")
+        yield lambda flow: flow
+    else:
+        with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}):
+            yield lambda flow: flow.fn
 
 
 @pytest.fixture
-def served(server: str, store: Store, neuron: ModelVersion) -> Store:
+def predict(way: Way) -> Predict:
+    return way(predict_flow)
+
+
+@pytest.fixture
+def served(store: Store, neuron: ModelVersion) -> Store:
     """A store whose one model is the champion."""
     promote(store, neuron.version, "by hand")
     return store

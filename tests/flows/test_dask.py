@@ -13,16 +13,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from flows.predict import predict
 from tasks.errors import UserError
 from tasks.parameters import Batch
 from tasks.scoring.batch import read_manifest
 from tasks.storage.store import Store
-from tests.flows.helpers import PATIENCE, check, contents, wait_until
+from tests.flows.helpers import PATIENCE, Predict, check, contents, wait_until
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_without_a_cluster_nothing_is_predicted(served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_cluster_nothing_is_predicted(
+    served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch, predict: Predict
+) -> None:
     monkeypatch.setattr("tasks.scoring.run.CONNECTING", 1)
     with pytest.raises(
         UserError, match=r"There is no Dask scheduler at tcp://127.0.0.1:1: .*or predict with --runner local"
@@ -30,7 +31,7 @@ def test_without_a_cluster_nothing_is_predicted(served: Store, inbox: Path, monk
         predict(Batch(inputs=[str(inbox)], runner="dask", dask_address="tcp://127.0.0.1:1"))
 
 
-def test_dask_is_an_extra(served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dask_is_an_extra(served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch, predict: Predict) -> None:
     monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
     with pytest.raises(UserError, match="--runner dask needs more packages"):
         predict(Batch(inputs=[str(inbox)], runner="dask"))
@@ -67,6 +68,7 @@ def test_a_dask_worker_that_dies_changes_no_byte_of_the_result(
     cluster: tuple[str, list[subprocess.Popen[bytes]]],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    predict: Predict,
 ) -> None:
     address, workers = cluster
     inbox = tmp_path / "inbox"

@@ -6,7 +6,6 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from flows.predict import predict
 from flows.promote import rollback
 from flows.reproduce import reproduce
 from flows.retrain import retrain
@@ -19,7 +18,7 @@ from tasks.registry.verify import verify
 from tasks.registry.versions import list_versions
 from tasks.scoring.batch import read_manifest
 from tasks.storage.store import Store
-from tests.flows.helpers import check, contents
+from tests.flows.helpers import Predict, check, contents
 from tests.helpers import Run
 
 PACKAGE = Dataset(source="package")
@@ -65,7 +64,7 @@ def test_an_unreachable_bucket_and_wrong_keys_are_one_sentence_and_status_2(run_
     assert "Traceback" not in missing.stderr
 
 
-def test_a_bucket_is_predicted_into_a_bucket(served: Store, s3: str, tmp_path: Path) -> None:
+def test_a_bucket_is_predicted_into_a_bucket(served: Store, s3: str, tmp_path: Path, predict: Predict) -> None:
     (UPath(s3) / "in" / "a.csv").write_bytes(b"id,RM\n007,5\n008,x\n")
     (UPath(s3) / "in" / "sub" / "b.csv").write_bytes(b"id,RM\n1,6\n")
     pl.DataFrame({"RM": [6.0]}).write_parquet(tmp_path / "c.parquet")
@@ -88,6 +87,6 @@ def test_a_bucket_is_predicted_into_a_bucket(served: Store, s3: str, tmp_path: P
     assert sorted(contents(location)) == [name for name in names if name != "a.rejects.csv"]
 
 
-def test_an_unreachable_bucket_is_one_sentence(served: Store, s3: str) -> None:
+def test_an_unreachable_bucket_is_one_sentence(served: Store, s3: str, predict: Predict) -> None:
     with pytest.raises(UserError, match="There is nothing at s3://nowhere/in/; name files, folders, globs or URLs"):
         predict(Batch(inputs=["s3://nowhere/in/"]))

@@ -1,12 +1,14 @@
 """The list of models, and the check that everything is as its manifest says."""
 
+import getpass
+
 import pytest
 
 from tasks.dataset.download import dataset_file
 from tasks.errors import UserError
-from tasks.registry.catalogue import list_models, render_models
-from tasks.registry.champion import POINTER, promote
-from tasks.registry.log import log_decision
+from tasks.registry.catalogue import list_history, list_models, render_history, render_models
+from tasks.registry.champion import POINTER, promote, roll_back
+from tasks.registry.log import LOG, log_decision
 from tasks.registry.verify import verify
 from tasks.registry.versions import read_version, version_folder
 from tasks.storage.store import Store
@@ -17,8 +19,8 @@ from tests.helpers import make_version
 def full(store: Store) -> Store:
     for version in "abcd":
         make_version(store, version)
-    promote(store, "a", "")
-    promote(store, "b", "")
+    promote(store, "a", "first")
+    promote(store, "b", "better")
     log_decision(store, "refused", "c", "worse")
     return store
 
@@ -33,8 +35,66 @@ def test_models_are_listed_with_their_status(full: Store) -> None:
     ]
     assert rows[0]["bytes"] > 1000
     table = render_models(rows)
-    assert " ".join(table.splitlines()[0].split()) == "version age features test MSE against the floor status size"
-    assert "+0% (50.00)" in table
+    assert " ".join(table.splitlines()[0].split()) == (
+        "version created (UTC) predicts recipe test MSE least squares status size"
+    )
+    assert "a        2026-01-01 00:00  MEDV from RM  notebook     50.00  +0% (50.00)    previous" in table
+    assert [line.split("  ")[0] or line for line in table.splitlines()[1:]] == [
+        "a",
+        "  first",
+        "b",
+        "  better",
+        "c",
+        "  worse",
+        "d",
+    ]
+
+
+def test_a_long_list_of_features_and_a_long_reason_fit_into_120_columns(store: Store) -> None:
+    version = "20260101T000000Z-aaaaaa"
+    make_version(store, version, features=["CRIM", "ZN", "INDUS", "CHAS", "NOX", "RM", "AGE", "DIS"])
+    promote(store, version, "because " * 30)
+    lines = render_models(list_models(store)).splitlines()
+    assert [len(line) <= 120 for line in lines] == [True] * 3
+    assert lines[1].startswith(f"{version}  2026-01-01 00:00  MEDV from CRIM, ZN, I…  notebook")
+    assert "champion" in lines[1]
+    assert lines[2].startswith("  because because")
+    assert lines[2].endswith("…")
+
+
+def test_history_tells_who_made_what_champion_when_why_and_in_whose_place(full: Store) -> None:
+    roll_back(full, "slow")
+    rows = list_history(full)
+    assert [(row["action"], row["version"], row["replaced"], row["reason"]) for row in rows] == [
+        ("promoted", "a", None, "first"),
+        ("promoted", "b", "a", "better"),
+        ("refused", "c", None, "worse"),
+        ("rolled back", "a", "b", "slow"),
+    ]
+    assert {row["by"] for row in rows} == {getpass.getuser()}
+    lines = render_history(rows).splitlines()
+    assert lines[0].split("  ")[0] == "at (UTC)"
+    assert lines[-1] == "  slow"
+    assert lines[-2].split()[2:] == ["rolled", "back", "a", "b", getpass.getuser()]
+
+
+def test_history_reads_lines_of_before_it_said_who(full: Store) -> None:
+    (full.root / LOG).write_text(
+        '{"at": "2026-01-01T10:00:00+00:00", "action": "promoted", "version": "a", "reason": ""}\n'
+    )
+    full.remove(full.root / POINTER)
+    assert render_history(list_history(full)).splitlines()[1].split() == ["2026-01-01", "10:00", "promoted", "a"]
+
+
+def test_a_damaged_version_is_listed_as_such(full: Store) -> None:
+    (version_folder(full, "b") / "model.json").write_bytes(b"{}")
+    row = list_models(full)[1]
+    assert (row["version"], row["status"], row["recipe"]) == ("b", "champion (damaged)", None)
+    assert "champion (damaged), see: linear-neuron verify" in render_models(list_models(full)).splitlines()[3]
+
+
+def test_no_history_is_said(store: Store) -> None:
+    assert render_history(list_history(store)) == "No version was promoted or refused yet.\n"
 
 
 def test_an_empty_store_says_how_to_begin(store: Store) -> None:

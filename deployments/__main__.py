@@ -1,0 +1,5 @@
+"""The command line by another name: `python -m deployments`."""
+
+from deployments.cli import main
+
+main()

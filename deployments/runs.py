@@ -1,0 +1,101 @@
+"""How the command line runs a flow: recorded at the Prefect server that it finds, or as plain functions here."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+import httpx
+from prefect import Flow, tags
+from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from tasks.errors import UserError
+from tasks.steps import PLAIN_LOGGER, RUN_LOGGERS
+from tasks.storage.store import Store
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+TAG = "linear-neuron"  # by which the automations know our runs from other people's
+UP_FILE = "prefect/up.json"  # in the store, while the stack is up: {"url": of its API, "pid": of its process}
+
+
+class Terminal(logging.Handler):
+    """The log on standard error, each entry one line, and above the progress bar where there is one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Leave out what Prefect's engine says of the end of a run: errors are for whoever catches them."""
+        ended = record.levelno >= logging.ERROR or record.msg.startswith("Finished in state")
+        return PLAIN_LOGGER.level <= logging.DEBUG or not (ended and record.module in ("flow_engine", "task_engine"))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the entry to what standard error is by now."""
+        sys.stderr.write(f"{record.getMessage()}\n")
+
+
+def run(flow: Flow[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
+    """Run a flow, recorded where a Prefect server is found.
+
+    Raises:
+        UserError: the API that is named does not answer; or whatever the flow raises.
+    """
+    logging.getLogger().handlers = [Terminal()]
+    for name in RUN_LOGGERS:
+        logging.getLogger(name).setLevel(PLAIN_LOGGER.level)
+    url = find_api()
+    if url is None:
+        sys.stderr.write("This run is not recorded, since no Prefect server is up; `linear-neuron up` starts one.\n")
+        return flow.fn(*arguments, **keywords)
+    with temporary_settings({PREFECT_API_URL: url}), tags(TAG), user_errors(url):
+        return flow(*arguments, **keywords)
+
+
+def find_api() -> str | None:
+    """Find the API that PREFECT_API_URL or a Prefect profile names, or that of the stack that is up on this store.
+
+    Raises:
+        UserError: the API that is named does not answer, or refuses us.
+    """
+    url: str | None = PREFECT_API_URL.value()
+    if url is None:
+        return _find_stack(Store())
+    with user_errors(url), get_client(sync_client=True) as client:
+        client.read_flows(limit=1)
+    return url
+
+
+def _find_stack(store: Store) -> str | None:
+    """The address in UP_FILE; None where the process that wrote it is gone or its server does not answer."""
+    if not store.local:
+        return None
+    try:
+        stack = json.loads((store.root / UP_FILE).read_text())
+        os.kill(stack["pid"], 0)  # Nothing is sent; it raises for a process that is gone.
+        httpx.get(f"{stack['url']}/health", timeout=5).raise_for_status()
+    except (OSError, ValueError, httpx.HTTPError):
+        return None
+    return str(stack["url"])
+
+
+@contextmanager
+def user_errors(url: str) -> Iterator[None]:
+    """Turn what a Prefect API may answer into one sentence of the user's."""
+    try:
+        yield
+    except PrefectHTTPStatusError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            raise UserError(
+                f"The Prefect API at {url} refuses us (status {status}): set PREFECT_API_AUTH_STRING "
+                "to what its PREFECT_SERVER_API_AUTH_STRING is."
+            ) from error
+        raise UserError(f"The Prefect API at {url} answers with status {status}: {error.response.text}") from error
+    except httpx.HTTPError as error:
+        raise UserError(
+            f"No Prefect API answers at {url} ({error or type(error).__name__}): start it, or correct PREFECT_API_URL."
+        ) from error

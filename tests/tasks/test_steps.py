@@ -1,0 +1,89 @@
+"""A step outside of a flow run, where it is a plain function, and in one, where Prefect records it."""
+
+import getpass
+import logging
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+from prefect import flow
+
+from tasks.errors import UnavailableError, UserError
+from tasks.steps import end_as, get_actor, get_logger, is_recorded, task
+
+tries: list[str] = []
+
+
+@task("Ask again", retries=2, retry_delay_seconds=0)
+def ask(error: Exception, good_try: int) -> int:
+    tries.append(str(error))
+    if len(tries) < good_try:
+        raise error
+    return len(tries)
+
+
+@task("Sleep", timeout_seconds=0.1)
+def sleep(seconds: float) -> str:
+    time.sleep(seconds)
+    return "slept"
+
+
+@flow(name="steps")
+def recorded(step: Callable[..., object], *arguments: object) -> object:
+    return step(*arguments)
+
+
+@pytest.fixture(params=["recorded", "plain"])
+def call(request: pytest.FixtureRequest) -> Callable[..., object]:
+    """Calls a function inside a flow run or outside."""
+    tries.clear()
+    if request.param == "plain":
+        return lambda step, *arguments: step(*arguments)
+    request.getfixturevalue("server")
+    return recorded.with_options(validate_parameters=False)
+
+
+def test_what_may_pass_is_tried_again(call: Callable[..., object]) -> None:
+    assert call(ask, UnavailableError("busy"), 3) == 3
+
+
+def test_what_can_not_pass_is_tried_once(call: Callable[..., object]) -> None:
+    with pytest.raises(UserError, match="no such column"):
+        call(ask, UserError("no such column"), 2)
+    assert tries == ["no such column"]
+
+
+def test_tries_come_to_an_end(call: Callable[..., object]) -> None:
+    with pytest.raises(UnavailableError, match="busy"):
+        call(ask, UnavailableError("busy"), 4)
+    assert len(tries) == 3
+
+
+def test_a_plain_step_that_takes_too_long_is_given_up_with_a_sentence() -> None:
+    assert sleep(0) == "slept"
+    with pytest.raises(UnavailableError, match=r"^Sleep: given up after 0.1 s\.$"):
+        sleep(5)
+
+
+def test_a_plain_step_knows_the_user(caplog: pytest.LogCaptureFixture) -> None:
+    assert not is_recorded()
+    assert get_actor() == getpass.getuser()
+    caplog.set_level(logging.INFO, "linear_neuron")
+    get_logger().info("heard")
+    assert end_as("Unchanged", "as it was", 7) == 7
+    assert caplog.messages == ["heard", "as it was"]
+
+
+@pytest.mark.usefixtures("server")
+def test_a_recorded_step_knows_its_run() -> None:
+    user, _, run = str(recorded(get_actor)).partition(", run ")
+    assert user == getpass.getuser()
+    assert run
+    assert recorded(is_recorded)
+
+
+def test_steps_are_defined_without_importing_prefect() -> None:
+    code = "import sys, tasks.registry.catalogue, tasks.registry.verify; sys.exit('prefect' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

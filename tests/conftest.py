@@ -19,7 +19,7 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 
 from moto.server import ThreadedMotoServer
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 from upath import UPath
 
@@ -34,7 +34,11 @@ from tests.helpers import Run, make_version
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The API address of a real server on its own database, which flows in this process use too."""
-    with prefect_test_harness(server_startup_timeout=120):
+    # A flow waits up to a second for its heartbeat thread to end; the stack's tests have heartbeats.
+    with (
+        prefect_test_harness(server_startup_timeout=120),
+        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
+    ):
         yield PREFECT_API_URL.value()
 
 
@@ -96,7 +100,7 @@ def s3() -> Iterator[str]:
 
 @pytest.fixture
 def run_cli(server: str, store: Store) -> Run:
-    """Runs `linear-neuron` with arguments as a process of its own, against the shared server and an empty store."""
+    """Return what runs `linear-neuron` as a process of its own, against the shared server and an empty store."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -32,7 +32,7 @@ def free_port() -> int:
 
 
 def eventually(check: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
-    """Polls until `check` answers with something, and returns that."""
+    """Poll until `check` answers with something, and return that."""
     deadline = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what or check}"
@@ -56,7 +56,7 @@ class Api:
         return dict(self.ask("GET", f"/deployments/name/{name}"))
 
     def copy_deployment(self, name: str) -> str:
-        """Deploys the retrain flow under another name, with a concurrency slot of its own."""
+        """Deploy the retrain flow under another name, with a concurrency slot of its own."""
         fields = ("flow_id", "entrypoint", "parameter_openapi_schema", "tags", "job_variables", "work_pool_name")
         original = self.deployment()
         copy = {field: original[field] for field in (*fields, "concurrency_options")}
@@ -73,7 +73,7 @@ class Api:
         return list(self.ask("POST", "/events/filter", filter=wanted)["events"])
 
     def schedule(self, count: int, every: int = 1, first: int = 6, parameters: dict[str, Any] = QUICK) -> str:
-        """Adds a schedule to weekly-retrain: `count` runs, `every` some seconds, the first in a few seconds."""
+        """Add a schedule to weekly-retrain: `count` runs, `every` some seconds, the first in a few seconds."""
         start = datetime.now(UTC) + timedelta(seconds=first)
         rule = f"DTSTART:{start:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;INTERVAL={every};COUNT={count}"
         schedule = {"schedule": {"rrule": rule, "timezone": "UTC"}, "active": True, "parameters": parameters}
@@ -84,7 +84,7 @@ class Api:
         return dict(self.ask("GET", f"/flow_runs/{run}"))
 
     def scheduled(self, since: datetime) -> list[Run]:
-        """The runs that the scheduler inserted for the next hour, oldest first."""
+        """Return the runs that the scheduler inserted for the next hour, oldest first."""
         window = {"after_": since.isoformat(), "before_": (since + timedelta(hours=1)).isoformat()}
         runs = self.ask(
             "POST", "/flow_runs/filter", flow_runs={"expected_start_time": window}, sort="EXPECTED_START_TIME_ASC"
@@ -92,7 +92,7 @@ class Api:
         return [run for run in runs if run["auto_scheduled"]]
 
     def wait(self, run: str, *states: str, seconds: float = 60) -> Run:
-        """Waits until a run is in one of some states, by name; another final state fails at once.
+        """Wait until a run is in one of some states, by name; another final state fails at once.
 
         Unchanged counts as Completed: the second run of one recipe has nothing to train.
         """
@@ -139,13 +139,13 @@ class Stack:
         return self.process is not None and self.process.poll() is not None
 
     def stop(self, number: signal.Signals) -> int:
-        """Sends a signal, waits for the end, and returns the exit status."""
+        """Send a signal, wait for the end, and return the exit status."""
         assert self.process
         self.process.send_signal(number)
         return self.process.wait(90)
 
     def processes(self) -> dict[int, str]:
-        """Every living process of this stack, whoever its parent is now: each has our store in its environment."""
+        """Return the living processes of this stack, whoever their parent: each has our store in its environment."""
         ours = f"LINEAR_NEURON_STORE={self.store}".encode()
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
@@ -155,7 +155,7 @@ class Stack:
         return found
 
     def kill(self, command: str = "") -> None:
-        """SIGKILL to the processes of this stack, or to those that have some words in their command line."""
+        """Send SIGKILL to the processes of this stack, or to those that have some words in their command line."""
         pids = [pid for pid, line in self.processes().items() if command in line]
         assert pids, f"no process of the stack is {command!r}: {self.processes()}"
         for pid in pids:

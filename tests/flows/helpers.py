@@ -22,14 +22,14 @@ def wait_until(happened: Callable[[], Any]) -> Any:
 
 
 def contents(location: str) -> dict[str, bytes]:
-    """Every file of a batch but its manifest, whose time differs."""
+    """Return every file of a batch but its manifest, whose time differs."""
     root = locate(location)
     paths = [path for path in root.rglob("*") if path.is_file() and path.name != "manifest.json"]
     return {path.path.removeprefix(root.path).strip("/"): path.read_bytes() for path in paths}
 
 
 def check(manifest: Manifest, location: str) -> None:
-    """Makes sure that the manifest tells the truth about every file, and that there are no others."""
+    """Check that the manifest has the digest and size of every file, and that there are no others."""
     files = contents(location)
     assert {name: digest(data) for name, data in files.items()} == {
         name: facts["sha256"] for name, facts in manifest.files.items()

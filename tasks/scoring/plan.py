@@ -8,8 +8,9 @@ from tasks.errors import UserError
 from tasks.scoring.manifest import BatchRun, Chunk, FileResult, InputFile, plural
 from tasks.steps import get_logger, task
 from tasks.storage.store import locate
-from tasks.tables.csv import cut_blocks, open_input, read_header
+from tasks.tables.csv import cut_blocks, read_header
 from tasks.tables.parquet import count_rows, open_parquet
+from tasks.tables.stream import open_input
 
 RANGE_BYTES = 32 << 20  # of a large file, on a cluster
 RANGE_ROWS = 2_000_000  # the same of Parquet

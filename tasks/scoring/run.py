@@ -21,8 +21,9 @@ from tasks.steps import get_logger, is_recorded, task
 from tasks.storage.files import describe_file, map_in_order, write_file
 from tasks.storage.store import Store, digest, is_local, locate, to_json
 from tasks.tables.contract import ADDED, TEXT, check_types, find_columns
-from tasks.tables.csv import cut_blocks, open_input, read_header
+from tasks.tables.csv import cut_blocks, read_header
 from tasks.tables.parquet import count_rows, open_parquet, read_rows, write_parquet
+from tasks.tables.stream import open_input
 
 REJECTS_HEADER = b"line,column,value,reason,raw\n"
 THREADS = 3  # blocks that are scored at a time; Polars spreads each over the cores, but not every step of it

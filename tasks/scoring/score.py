@@ -15,7 +15,7 @@ import polars as pl
 
 from tasks.scoring.manifest import BatchRun, Counts
 from tasks.tables.contract import F32, RAW, TEXT, explain_rejects, read_number
-from tasks.tables.csv import Block, parse_block, write_chunks, write_lines
+from tasks.tables.csv import Block, parse_block, write_chunks
 
 
 class Scored(NamedTuple):
@@ -40,9 +40,8 @@ class Scorer:
         """Scores a block of CSV. To CSV its lines stay as they are, to Parquet every column is text."""
         good, broken = parse_block(block, self.columns, self.names if self.to_csv else self.columns)
         table, bad = self.score(good, [RAW] if self.to_csv else self.columns)
-        rejects = explain_rejects(bad, self.names, pl.col(RAW))
-        rejects = pl.concat([rejects, broken]).sort("line") if broken is not None else rejects
-        bad_lines = write_lines(rejects)
+        rejects = pl.concat([explain_rejects(bad, self.names, pl.col(RAW)), broken]).sort("line")
+        bad_lines = b"".join(write_chunks(rejects))
         if not self.to_csv:
             return Scored(table, bad_lines, self.count(table, rejects))
         lines = write_chunks(table, quote_style="never", line_terminator=self.line_end)
@@ -56,7 +55,7 @@ class Scorer:
         table, bad = self.score(rows, self.columns)
         rejects = explain_rejects(bad, self.names, pl.struct(self.columns).struct.json_encode())
         good = write_chunks(table) if self.to_csv else table
-        return Scored(good, write_lines(rejects), self.count(table, rejects))
+        return Scored(good, b"".join(write_chunks(rejects)), self.count(table, rejects))
 
     def score(self, rows: pl.DataFrame, keep: list[str], strip: bool = False) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The columns to keep with the four added ones, and those of the rows that have no finite prediction.

@@ -12,7 +12,7 @@ from tasks.parameters import Batch
 from tasks.scoring.inputs import find_sources
 from tasks.scoring.manifest import BatchRun, Chunk, FileResult, InputFile
 from tasks.scoring.plan import group_chunks, plan_batch, split_file
-from tasks.tables.csv import open_input
+from tasks.tables.stream import open_input
 
 
 @pytest.fixture

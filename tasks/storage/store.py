@@ -240,7 +240,7 @@ class Store:
         return {
             name.removeprefix(prefix): at if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
             for name, at in times.items()
-            if at is not None
+            if at is not None and name.startswith(prefix)
         }
 
     def remove(self, path: UPath) -> None:

@@ -1,6 +1,8 @@
 """Retraining, promoting, rolling back and reproducing, as flows on a real server."""
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from tasks.errors import UserError
 from tasks.parameters import Dataset, Promotion, Retention, Training
 from tasks.registry.catalogue import list_models
 from tasks.registry.champion import describe_standing, read_champion, read_log
+from tasks.registry.verify import verify
 from tasks.registry.versions import list_versions, publish_version, version_folder
 from tasks.storage.store import Store
 
@@ -97,3 +100,24 @@ def test_retention_runs_at_the_end_of_a_retrain(store: Store, server: str) -> No
         retrain(PACKAGE, Training(epochs=1, seed=seed), promotion=manual, retention=keep_one)
     assert len(list_versions(store)) == 1
     assert read_champion(store) is None
+
+
+KILLED = """
+import os
+from flows import retrain as module
+from tasks.parameters import Dataset, Training
+calls, apply = [], module.apply_decisions
+module.apply_decisions = lambda *args: os._exit(9) if calls else calls.append(apply(*args))
+module.retrain.fn(Dataset(source="package"), Training(epochs=300))
+"""
+
+
+def test_a_retrain_killed_before_it_promotes_is_made_good_by_the_next(store: Store) -> None:
+    assert subprocess.run([sys.executable, "-c", KILLED], check=False).returncode == 9
+    (version,) = list_versions(store)
+    assert (read_champion(store), read_log(store)) == (None, [])
+    assert verify(store) == []
+    retrain.fn(PACKAGE, Training(epochs=300))
+    assert list_versions(store) == [version], "nothing has changed"
+    assert describe_standing(store, version).startswith("champion: it beats the mean predictor")
+    assert [entry["action"] for entry in read_log(store)] == ["promoted"]

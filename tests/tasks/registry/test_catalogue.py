@@ -1,6 +1,7 @@
 """The list of models, and the check that everything is as its manifest says."""
 
 import getpass
+import json
 
 import pytest
 
@@ -10,8 +11,8 @@ from tasks.registry.catalogue import list_history, list_models, render_history, 
 from tasks.registry.champion import POINTER, promote, roll_back
 from tasks.registry.log import LOG, log_decision
 from tasks.registry.verify import verify
-from tasks.registry.versions import read_version, version_folder
-from tasks.storage.store import Store
+from tasks.registry.versions import find_version, read_version, version_folder
+from tasks.storage.store import Store, digest
 from tests.helpers import make_version
 
 
@@ -131,3 +132,49 @@ def test_a_model_whose_numbers_were_changed_is_not_used(full: Store) -> None:
     (version_folder(full, "c") / "manifest.json").write_bytes(b"[]")
     with pytest.raises(UserError, match="is damaged, so version c can't be trusted"):
         read_version(full, "c")
+
+
+def test_a_damaged_version_is_listed_as_such_and_stops_nothing(full: Store) -> None:
+    (version_folder(full, "b") / "model.json").write_bytes(b"{}")
+    (version_folder(full, "d") / "manifest.json").write_bytes(b"[")
+    rows = list_models(full)
+    assert [(row["version"], row["status"]) for row in rows] == [
+        ("a", "previous"),
+        ("b", "champion (damaged)"),
+        ("c", "refused"),
+        ("d", "(damaged)"),
+    ]
+    lines = [" ".join(line.split()) for line in render_models(rows).splitlines()]
+    assert lines[4] == "d (damaged), see: linear-neuron verify"
+
+
+def test_training_passes_over_a_damaged_version_and_names_it(full: Store, caplog: pytest.LogCaptureFixture) -> None:
+    (version_folder(full, "d") / "manifest.json").write_bytes(b"[")
+    for _ in range(2):
+        assert find_version(full, "a") == "a"
+    assert [record.message.partition(";")[0] for record in caplog.records] == [
+        f"{full.root}/models/d/manifest.json is damaged, so version d can't be trusted"
+    ]
+
+
+def test_the_files_of_a_batch_are_checked_in_both_shapes_of_manifest(full: Store) -> None:
+    facts = {"sha256": digest(b"good"), "bytes": 4}
+    shapes = {
+        "files": {"files": {"n/a.csv": facts}},
+        "outputs": {"inputs": [{"outputs": {}}, {"outputs": {"n/a.csv": facts}}]},
+    }
+    folders = [full.root / "predictions" / name for name in shapes]
+    for folder, manifest in zip(folders, shapes.values(), strict=True):
+        full.write(folder / "manifest.json", json.dumps(manifest).encode())
+        full.write(folder / "n" / "a.csv", b"good")
+    full.write(full.root / "predictions" / "unfinished" / "a.csv", b"half")
+    full.write(full.root / "datasets" / ".x.npz.01234567", b"half")
+    assert verify(full) == []
+    for folder in folders:
+        (folder / "n" / "a.csv").write_bytes(b"evil")
+    assert verify(full) == [f"{folder / 'n' / 'a.csv'} has other bytes than its manifest says." for folder in folders]
+    (folders[0] / "n" / "a.csv").unlink()
+    (folders[1] / "manifest.json").write_bytes(b'{"inputs": [1]}')
+    missing, damaged = verify(full)
+    assert missing == f"{folders[0] / 'n' / 'a.csv'} is missing."
+    assert damaged.startswith(f"{folders[1] / 'manifest.json'} is damaged; restore it from a copy, or remove")

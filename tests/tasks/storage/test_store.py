@@ -2,7 +2,9 @@
 
 import json
 import os
+import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,46 @@ def test_a_bucket_without_its_client_is_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(sys.modules, "s3fs", None)
     with pytest.raises(UserError, match=r"^s3://other/x needs the S3 client: pip install 'linear-neuron\[s3\]'\.$"):
         Store("s3://other/x")
+
+
+FULL = """
+import resource, sys
+from tasks.registry.versions import publish_version, start_version
+from tasks.storage.store import Store, to_json
+store = Store(sys.argv[1])
+version, folder = start_version(store)
+(folder / "metrics.json").write_text("{}")
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
+publish_version(store, version, folder)
+"""
+
+
+@pytest.mark.parametrize("size", [0, 1, 100])
+def test_a_disk_that_fills_up_is_one_sentence_and_no_version(store: Store, size: int) -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", FULL, str(store.root), str(size)], capture_output=True, text=True, check=False
+    )
+    assert run.stderr.splitlines()[-1].startswith(f"tasks.errors.UserError: The store refuses {store.root}/models/")
+    assert "File too large" in run.stderr
+    assert list_versions(store) == []
+    assert store.names("models", *store.names("models")) == ["metrics.json"]
+
+
+def test_what_is_found_has_the_time_of_its_last_change(store: Store) -> None:
+    store.write(store.root / "a" / "b" / "c.csv", b"")
+    os.utime((store.root / "a" / "b" / "c.csv").path, (10, 10))
+    assert store.find("a")["b/c.csv"] == datetime.fromtimestamp(10, UTC)
+    assert list(store.find("a", deep=False)) == ["b"]
+    assert store.find("nothing") == {}
+
+
+def test_a_file_that_has_changed_since_is_not_replaced(store: Store, s3: str) -> None:
+    for kind in (store, Store(f"{s3}/swap")):
+        path = kind.root / "file"
+        absent = kind.load(path)
+        assert kind.swap(path, absent, b"1")
+        assert not kind.swap(path, absent, b"2")
+        first = kind.load(path)
+        assert kind.swap(path, first, b"3")
+        assert not kind.swap(path, first, b"4")
+        assert kind.read(path) == b"3"

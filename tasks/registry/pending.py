@@ -3,26 +3,32 @@
 A run may be killed, or find the disk full, between the two. The next run finds the decision here.
 """
 
-from dataclasses import asdict
-
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from upath import UPath
 
+from tasks.parameters import Promotion
 from tasks.registry.champion import PromotionDecision, read_champion, read_log
 from tasks.registry.versions import list_versions
 from tasks.storage.store import Store, to_json, user_errors
 
 PENDING = "pending"
-_DECISION = TypeAdapter(PromotionDecision)
+
+
+class PendingDecision(BaseModel):
+    """A decision, and the rules by which to decide again if another champion comes in between."""
+
+    decision: PromotionDecision | None
+    promotion: Promotion
 
 
 def _file(store: Store, version: str) -> UPath:
     return store.root / PENDING / f"{version}.json"
 
 
-def keep_pending(store: Store, version: str, decision: PromotionDecision) -> None:
+def keep_pending(store: Store, version: str, decision: PromotionDecision, promotion: Promotion) -> None:
     """Keep a decision until it is carried out."""
-    store.write(_file(store, version), to_json(asdict(decision)))
+    pending = PendingDecision(decision=decision, promotion=promotion)
+    store.write(_file(store, version), to_json(pending.model_dump()))
 
 
 def forget_pending(store: Store, version: str) -> None:
@@ -32,21 +38,27 @@ def forget_pending(store: Store, version: str) -> None:
         path.unlink(missing_ok=True)
 
 
-def find_pending(store: Store) -> dict[str, PromotionDecision | None]:
-    """Find the complete versions that are owed a decision, oldest first, with the decision where it is known.
+def find_pending(store: Store, promotion: Promotion) -> dict[str, PendingDecision]:
+    """Find the complete versions that are owed a decision, oldest first.
 
     Before decisions were kept here, a killed run left a version that the log does not know; such a one is owed a
     decision where it could be the reason that there is no champion.
+
+    Args:
+        store: where the versions are.
+        promotion: the rules for a version of which nothing was decided; none is decided by a run that only tries.
     """
     complete = list_versions(store)
     kept = {name.removesuffix(".json") for name in store.names(PENDING)}
-    logged = {entry["version"] for entry in read_log(store)} if complete else set()
-    lost = set() if read_champion(store) else set(complete) - logged
-    return {version: _read(store, version) for version in complete if version in kept | lost}
+    lost = set(complete) if promotion.mode != "try" and not read_champion(store) else set()
+    if lost:
+        lost -= {entry["version"] for entry in read_log(store)}
+    new = PendingDecision(decision=None, promotion=promotion)
+    return {version: _read(store, version) or new for version in complete if version in kept | lost}
 
 
-def _read(store: Store, version: str) -> PromotionDecision | None:
+def _read(store: Store, version: str) -> PendingDecision | None:
     try:
-        return _DECISION.validate_json(store.read(_file(store, version)) or b"")
+        return PendingDecision.model_validate_json(store.read(_file(store, version)) or b"")
     except ValidationError:
         return None

@@ -9,7 +9,7 @@ from tasks.model import ModelVersion
 from tasks.parameters import Promotion
 from tasks.registry.champion import Champion, PromotionDecision, promote, read_champion, roll_back
 from tasks.registry.log import is_logged, log_decision
-from tasks.registry.pending import find_pending, forget_pending, keep_pending
+from tasks.registry.pending import PendingDecision, find_pending, forget_pending, keep_pending
 from tasks.registry.versions import read_version
 from tasks.steps import announce, get_logger, task
 from tasks.storage.store import Store
@@ -108,7 +108,7 @@ def compare(
     pointer = read_champion(store)
     champion = read_version(store, pointer.version) if pointer else None
     decision = judge(challenger, predicted, champion, all_columns, promotion)
-    keep_pending(store, challenger.version, decision)
+    keep_pending(store, challenger.version, decision, promotion)
     get_logger().info("To be %s: %s", "promoted" if decision.promote else "refused", decision.reason)
     return decision
 
@@ -117,22 +117,21 @@ def compare(
 def apply_decisions(all_columns: Split, promotion: Promotion) -> None:
     """Carry out every decision that is owed: this run's, and those of runs that were killed before they could."""
     store = Store()
-    for version, decision in find_pending(store).items():
+    for version, pending in find_pending(store, promotion).items():
         if not is_logged(store, version):
-            _apply(store, version, decision, all_columns, promotion)
+            _apply(store, version, pending, all_columns)
         forget_pending(store, version)
 
 
-def _apply(
-    store: Store, version: str, decision: PromotionDecision | None, all_columns: Split, promotion: Promotion
-) -> None:
+def _apply(store: Store, version: str, pending: PendingDecision, all_columns: Split) -> None:
     """Promote or refuse a version; the two are compared now if another champion came in between."""
+    decision = pending.decision
     pointer = read_champion(store)
     champion = pointer.version if pointer else None
     try:
         challenger = read_version(store, version)
         if decision is None or (decision.promote and decision.champion != champion):
-            decision = _compare_anew(store, challenger, champion, all_columns, promotion)
+            decision = _compare_anew(store, challenger, champion, all_columns, pending.promotion)
     except UserError as error:
         decision = PromotionDecision(False, str(error), {}, champion)
     if decision.promote:

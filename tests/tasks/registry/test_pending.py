@@ -6,7 +6,7 @@ import pytest
 from tasks.dataset.rows import Column, Rows, Split
 from tasks.parameters import Promotion
 from tasks.registry.champion import PromotionDecision, promote, read_champion, read_log
-from tasks.registry.pending import PENDING, find_pending, keep_pending
+from tasks.registry.pending import PENDING, PendingDecision, find_pending, keep_pending
 from tasks.registry.promotion import apply_decisions
 from tasks.registry.versions import version_folder
 from tasks.storage.store import Store
@@ -25,7 +25,7 @@ def entries(store: Store) -> list[tuple[str, str, str]]:
 
 def test_a_decision_of_a_killed_run_is_carried_out_once(store: Store) -> None:
     make_version(store, "a")
-    keep_pending(store, "a", YES)
+    keep_pending(store, "a", YES, Promotion())
     for _ in range(2):
         apply_decisions(SPLIT, Promotion())
         assert entries(store) == [("promoted", "a", "better")]
@@ -35,9 +35,9 @@ def test_a_decision_of_a_killed_run_is_carried_out_once(store: Store) -> None:
 
 def test_a_refusal_of_a_killed_run_is_logged_once(store: Store) -> None:
     make_version(store, "a")
-    keep_pending(store, "a", NO)
+    keep_pending(store, "a", NO, Promotion())
     apply_decisions(SPLIT, Promotion())
-    keep_pending(store, "a", NO)  # as it is left by a run that was killed after it had logged the refusal
+    keep_pending(store, "a", NO, Promotion())  # as it is left by a run that was killed after it had logged the refusal
     apply_decisions(SPLIT, Promotion())
     assert entries(store) == [("refused", "a", "worse")]
     assert store.names(PENDING) == []
@@ -49,8 +49,8 @@ def test_the_two_are_compared_anew_if_another_champion_came_in_between(store: St
     make_version(store, "c", weights=[1.0])
     promote(store, "a", "by hand")
     for version in "bc":
-        keep_pending(store, version, YES)
-    apply_decisions(SPLIT, Promotion())
+        keep_pending(store, version, YES, Promotion())
+    apply_decisions(SPLIT, Promotion(mode="try"))  # The rules are those of the run that was killed.
     (_, promoted, refused) = entries(store)
     assert promoted[:2] == ("promoted", "b")
     assert "against the champion's 0.08, tolerance 1%" in promoted[2]
@@ -58,16 +58,18 @@ def test_the_two_are_compared_anew_if_another_champion_came_in_between(store: St
 
 
 def test_a_version_that_is_not_published_is_owed_nothing_yet(store: Store) -> None:
-    keep_pending(store, "a", YES)
+    keep_pending(store, "a", YES, Promotion())
     apply_decisions(SPLIT, Promotion())
     assert entries(store) == []
     make_version(store, "a")
-    assert find_pending(store) == {"a": YES}
+    assert find_pending(store, Promotion()) == {"a": PendingDecision(decision=YES, promotion=Promotion())}
 
 
 @pytest.mark.parametrize("mode", ["auto", "manual"])
 def test_a_store_without_champion_recovers_from_a_run_of_an_older_release(store: Store, mode: str) -> None:
     make_version(store, "a")
+    apply_decisions(SPLIT, Promotion(mode="try"))
+    assert read_log(store) == []
     apply_decisions(SPLIT, Promotion.model_validate({"mode": mode}))
     assert [entry[:2] for entry in entries(store)] == [("promoted" if mode == "auto" else "refused", "a")]
     make_version(store, "b")
@@ -78,7 +80,7 @@ def test_a_store_without_champion_recovers_from_a_run_of_an_older_release(store:
 def test_what_is_owed_to_a_damaged_version_stops_no_run(store: Store) -> None:
     for version in "ab":
         make_version(store, version)
-        keep_pending(store, version, YES)
+        keep_pending(store, version, YES, Promotion())
     (version_folder(store, "a") / "model.json").write_bytes(b"{}")
     store.write(store.root / PENDING / "b.json", b"{")
     apply_decisions(SPLIT, Promotion())

@@ -73,6 +73,7 @@ from tasks.registry.versions import publish_version, start_version
 from tasks.storage.store import Store, to_json
 store = Store(sys.argv[1])
 version, folder = start_version(store)
+folder.mkdir(parents=True)
 (folder / "metrics.json").write_text("{}")
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
 publish_version(store, version, folder)

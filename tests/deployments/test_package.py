@@ -50,6 +50,12 @@ def test_the_wheel_has_all_that_is_read(wheel: Path) -> None:
     assert not [name for name in names if name.startswith("tests/") or "__pycache__" in name]
 
 
+def test_the_installed_command_knows_its_version(installed: Path, tmp_path: Path) -> None:
+    command = f"{installed}/linear-neuron"
+    printed = subprocess.check_output([command, "--version"], cwd=tmp_path, env=CLEAN, text=True)
+    assert printed.strip() == "0.1.0"
+
+
 def test_the_installed_command_predicts(installed: Path, tmp_path: Path, trained_store: Store, server: str) -> None:
     (tmp_path / "homes.csv").write_text("id,RM\n007,6\n")
     done = subprocess.run(

@@ -10,13 +10,13 @@ LINE, RAW, LAST = "\0line", "\0raw", "\0last"  # names that no column of a file 
 
 
 def read_number(name: str, strip: bool) -> pl.Expr:
-    """A column as float64, null where it is no number; of text, blanks around the number may be stripped."""
+    """Read a column as float64, null where it is no number; `strip` allows blanks around a number in text."""
     column = pl.col(name)
     return (column.str.strip_chars() if strip else column).cast(F64, strict=False)
 
 
 def explain_broken(lines: pl.DataFrame, fields: pl.Series, expected: int) -> pl.DataFrame:
-    """Lines that are no records as rejects; `fields` is how many each has, 0 where the quoting makes no sense."""
+    """Return lines that are no records as rejects; `fields` says how many each has, 0 for a broken line."""
     found = pl.lit(fields)
     few_or_many = pl.when(found < expected).then(pl.lit("too few fields")).otherwise(pl.lit("too many fields"))
     return lines.select(
@@ -30,7 +30,7 @@ def explain_broken(lines: pl.DataFrame, fields: pl.Series, expected: int) -> pl.
 
 
 def explain_rejects(bad: pl.DataFrame, names: list[str], raw: pl.Expr) -> pl.DataFrame:
-    """Rows without a finite prediction, as line, column, value, reason and raw text; the first reason counts."""
+    """Return rows without a finite prediction as line, column, value, reason and raw text; the first reason counts."""
     found: list[tuple[pl.Expr, pl.Expr, pl.Expr]] = []
     for name in names:
         text, value = pl.col(name).cast(TEXT).fill_null(""), read_number(name, bad.schema[name] == TEXT)
@@ -53,7 +53,7 @@ def explain_rejects(bad: pl.DataFrame, names: list[str], raw: pl.Expr) -> pl.Dat
 
 
 def find_columns(columns: list[str], features: list[str], mapping: dict[str, str]) -> list[str]:
-    """The columns of the features, in the neuron's order.
+    """Find the columns of the features, in the model's order.
 
     Raises:
         UserError: one is missing, a name stands twice, or a name is that of a column to be added.
@@ -71,7 +71,7 @@ def find_columns(columns: list[str], features: list[str], mapping: dict[str, str
 
 
 def check_types(schema: dict[str, pl.DataType], names: list[str]) -> None:
-    """Makes sure that the features of a Parquet file can be read as numbers.
+    """Make sure that the features of a Parquet file can be read as numbers.
 
     Raises:
         UserError: a column holds neither numbers nor text.

@@ -14,7 +14,7 @@ ROW_GROUP = 500_000  # rows of a Parquet file that are compressed together
 
 
 def open_parquet(path: str) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
-    """A Parquet file on a disk, and the types of its columns.
+    """Open a Parquet file on a disk: its table, and the types of its columns.
 
     Raises:
         UserError: it is something else.
@@ -27,21 +27,21 @@ def open_parquet(path: str) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
 
 
 def read_rows(table: pl.LazyFrame, start: int, stop: int | None) -> Iterator[pl.DataFrame]:
-    """A range of a table's rows, numbered from 1, some at a time."""
+    """Read a range of a table's rows, numbered from 1, some at a time."""
     rows = table.slice(start, None if stop is None else stop - start).with_row_index(LINE, start + 1)
     return rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
 
 
 def count_rows(table: pl.LazyFrame) -> int:
-    """How many rows a Parquet file has."""
+    """Count the rows of a Parquet file."""
     return int(table.select(pl.len()).collect().item())
 
 
 def write_parquet(path: Path, schema: dict[str, pl.DataType], tables: Iterator[pl.DataFrame]) -> None:
-    """Writes tables as one Parquet file, in bounded memory."""
+    """Write tables as one Parquet file, in bounded memory."""
     register_io_source(lambda *_: tables, schema=schema).sink_parquet(path, row_group_size=ROW_GROUP)
 
 
-def join_parquet(path: Path, parts: list[Path]) -> None:
-    """Writes parts as the one Parquet file that `write_parquet` would have made of them, to the byte."""
-    pl.scan_parquet(parts).sink_parquet(path, row_group_size=ROW_GROUP)
+def join_parquet(path: Path, pieces: list[Path]) -> None:
+    """Join files into the one Parquet file that `write_parquet` would have made of them, to the byte."""
+    pl.scan_parquet(pieces).sink_parquet(path, row_group_size=ROW_GROUP)

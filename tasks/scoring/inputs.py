@@ -1,4 +1,4 @@
-"""Which files a batch is to predict, and how they are dealt out to steps."""
+"""Which files a batch is to predict."""
 
 import re
 from itertools import takewhile
@@ -13,23 +13,23 @@ from tasks.storage.store import locate
 
 MAGIC = re.compile(r"[*?\[]")
 KNOWN = re.compile(r"\.(csv|csv\.gz|csv\.zst|parquet)$", re.IGNORECASE)
-PASSED_OVER = re.compile(r"/[._][^/]*$|\.(predictions|rejects)\.\w+$")  # hidden files, and what a batch wrote
+LEFT_OUT = re.compile(r"/[._][^/]*$|\.(predictions|rejects)\.\w+$")  # hidden files, and the outputs of a batch
 
 
 def list_files(text: str) -> tuple[str, list[InputFile]]:
-    """What a path, glob or URL stands for: a folder, and files beneath it, still without names.
+    """Find what a path, glob or URL stands for: a folder, and the files beneath it, still without names.
 
-    Folders and globs pass over files of other kinds and hidden ones; a file that is named is taken by its word.
+    Hidden files and files of other kinds are left out of folders and globs; a file that is named alone never is.
 
     Raises:
-        UserError: there is nothing.
+        UserError: there is nothing at that path.
     """
     path = locate(text) if "://" in text else locate(text).expanduser().absolute()
     fs, name = path.fs, path.path.rstrip("/")
     try:
         if fs.isfile(name):
             root, infos = str(PurePosixPath(name).parent), [fs.info(name)]
-            return _address(fs, root), [_source(fs, infos[0])]
+            return _address(fs, root), [_describe(fs, infos[0])]
         if fs.isdir(name):
             root, infos = name, [info for info in fs.ls(name, detail=True) if info["type"] == "file"]
         else:
@@ -40,15 +40,15 @@ def list_files(text: str) -> tuple[str, list[InputFile]]:
         raise UserError(f"There is nothing at {text}; name files, folders, globs or URLs that exist.") from None
     except OSError as error:
         raise UserError(f"{text} can't be read: {error.strerror or error}.") from error
-    chosen = [info for info in infos if KNOWN.search(info["name"]) and not PASSED_OVER.search(info["name"])]
-    return _address(fs, root), [_source(fs, info) for info in chosen]
+    chosen = [info for info in infos if KNOWN.search(info["name"]) and not LEFT_OUT.search(info["name"])]
+    return _address(fs, root), [_describe(fs, info) for info in chosen]
 
 
 def _address(fs: Any, name: str) -> str:
     return name if "file" in fs.protocol else str(fs.unstrip_protocol(name))
 
 
-def _source(fs: Any, info: dict[str, Any]) -> InputFile:
+def _describe(fs: Any, info: dict[str, Any]) -> InputFile:
     error = ""
     if info["type"] != "file":
         error = "this is a folder and not a file"
@@ -58,7 +58,7 @@ def _source(fs: Any, info: dict[str, Any]) -> InputFile:
 
 
 def find_sources(inputs: list[str]) -> tuple[str, list[InputFile]]:
-    """The folder that all inputs share, and the files in order, named by their place in it without the suffix.
+    """Find the folder that all inputs share, and the files in order, each named by its path in it without the suffix.
 
     Raises:
         UserError: an input stands for nothing.
@@ -80,7 +80,7 @@ def find_sources(inputs: list[str]) -> tuple[str, list[InputFile]]:
 
 @task("Find the inputs", retries=2, timeout_seconds=600)
 def find_inputs(batch: Batch) -> tuple[str, list[InputFile]]:
-    """The files to predict and the folder they share."""
+    """Find the folder that all inputs share, and the files to predict."""
     root, sources = find_sources(batch.inputs)
     get_logger().info("Found %s, %.1f MB", plural(len(sources), "file"), sum(source.size for source in sources) / 1e6)
     return root, sources

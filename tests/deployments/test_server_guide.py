@@ -12,13 +12,18 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.deployments.machine import Machine
 from tests.deployments.helpers import eventually, report_missing
+from tests.deployments.machine import Machine
 
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "deployments" / "server.md"
 REPOSITORY = "/srv/linear-neuron.git"
-NEEDED = {"postgresql": "/usr/bin/pg_createcluster", "nginx-light": "/usr/sbin/nginx", "systemd": "/lib/systemd/systemd"}
+MEANT = {"clone URL": f"clone {REPOSITORY}"}  # what the words of the guide stand for
+NEEDED = {
+    "postgresql": "/usr/bin/pg_createcluster",
+    "nginx-light": "/usr/sbin/nginx",
+    "systemd": "/lib/systemd/systemd",
+}
 WATCH = "prefect deployment run retrain/weekly-retrain --watch"
 
 pytestmark = pytest.mark.timeout(600)
@@ -46,7 +51,7 @@ def read_guide() -> dict[str, list[Line]]:
     return sections
 
 
-def follow(machine: Machine, section: str, meant: dict[str, str] = {"clone URL": f"clone {REPOSITORY}"}) -> None:
+def follow(machine: Machine, section: str, meant: dict[str, str] = MEANT) -> None:
     """Types a section with what its words stand for, and compares what is printed, whatever the date."""
     for line in read_guide()[section]:
         typed = line.typed
@@ -88,7 +93,10 @@ def start_endless_run(machine: Machine) -> str:
 def put_repository(machine: Machine) -> None:
     """Puts our files as they stand here into a repository, which the machine knows instead of a URL."""
     names = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
     )
     files = subprocess.run(
         ["tar", "--create", "--null", "--files-from=-"], cwd=ROOT, input=names.stdout, check=True, capture_output=True
@@ -177,10 +185,17 @@ def test_health_is_that_of_the_database_too_and_metrics_do_not_stop_a_run(machin
     follow(machine, "Health, logs and metrics")
     auth = "$(sed -n s/^PREFECT_API_AUTH_STRING=//p /etc/linear-neuron.env)"
     assert "process_cpu_seconds" in machine.run(f"curl --silent --user {auth} http://127.0.0.1:4200/api/metrics")
-    eventually(lambda: "prefect_events_emitted_total" in machine.run("curl --silent http://127.0.0.1:4201/metrics", check=False))
+    eventually(
+        lambda: (
+            "prefect_events_emitted_total" in machine.run("curl --silent http://127.0.0.1:4201/metrics", check=False)
+        )
+    )
     assert "'Unchanged'" in neuron(machine, WATCH)
     machine.run("systemctl stop postgresql")
-    assert machine.run("curl --silent --output /dev/null --write-out '%{http_code}' http://127.0.0.1:4200/api/ready") == "503"
+    assert (
+        machine.run("curl --silent --output /dev/null --write-out '%{http_code}' http://127.0.0.1:4200/api/ready")
+        == "503"
+    )
     machine.run("systemctl start postgresql")
 
 

@@ -39,6 +39,7 @@ def test_the_first_that_beats_the_mean_predictor_is_promoted(good: ModelVersion)
     assert found.promote
     assert "there was no champion" in found.reason
     assert found.figures["challenger_mse"] < found.figures["mean_mse"]  # type: ignore[operator]
+    assert found.figures["mean_mse"] == pytest.approx(np.var(a_split().test.y))
 
 
 def test_a_worse_challenger_is_refused_and_a_better_one_promoted(good: ModelVersion) -> None:

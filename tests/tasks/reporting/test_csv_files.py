@@ -37,5 +37,6 @@ def test_files_read_back_as_the_same_float32(tmp_path: Path, evaluation: Evaluat
     table = tabulate_examples(SPLIT, evaluation)
     assert np.array_equal(back["predicted"], table["predicted"])
     assert table.to_dict("records")[0] == {"RM": 3.0, "predicted": pytest.approx(1.0)}
+    assert (tmp_path / "predictions_table.csv").read_text() == "RM,predicted\n3.0,1.0\n4.0,1.1\n"
     assert (tmp_path / "predictions_test.csv").read_text().splitlines()[1].startswith("0,4.0,1.0,1.1,-0.1")
     assert (tmp_path / "history.csv").read_text() == "epoch,loss,val_loss\n1,2.0,\n2,1.0,\n"

@@ -48,7 +48,10 @@ def test_the_report_tells_the_outcome_first_and_then_everything_else(store: Stor
     assert lines[2].startswith(
         "The neuron is `MEDV = 3.0000 * RM + 1.0000`. On 102 test rows its mean squared error is "
     )
-    assert lines[4].startswith("The interval is the prediction ±10.00 (90%, split-conformal)")
+    assert lines[4] == (
+        "The interval is the prediction ±10.00 (90%, split-conformal); "
+        "on the model's test rows its 90% interval held 90% of the time."
+    )
     assert lines[6] == "**Not promoted:** it is worse."
     assert lines[10:13] == [
         "| rows | model | MSE |",
@@ -72,6 +75,7 @@ def test_numbers_and_tables() -> None:
 
 
 def test_page_keeps_pictures_inside() -> None:
-    page = render_page("# Hello\n\n![loss](data:image/png;base64,AAAA)", "a title")
+    page = render_page("# Hello\n\n![loss](data:image/png;base64,AAAA)\n\n" + as_table(["a"], [[1]]), "a title")
+    assert "<td>1</td>" in page
     assert '<img src="data:image/png;base64,AAAA" alt="loss" />' in page
     assert "<title>a title</title>" in page

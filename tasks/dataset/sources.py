@@ -8,11 +8,6 @@ from tasks.steps import get_logger, task
 from tasks.storage.store import Store
 
 
-def known_digest(dataset: Dataset) -> str | None:
-    """Return the sha256 of the data, where the source knows it before anything is read."""
-    return FILE.sha256
-
-
 def open_snapshot(data: bytes, origin: Origin) -> Snapshot:
     """Read the bytes that the store keeps under the digest of `origin`."""
     return read_snapshot(data, origin)

@@ -13,7 +13,6 @@ from typing import Any
 from pydantic import ValidationError
 from upath import UPath
 
-from tasks.dataset.sources import known_digest
 from tasks.errors import UserError
 from tasks.model import ModelVersion
 from tasks.parameters import Dataset, ExampleInputs, Training
@@ -138,18 +137,6 @@ def find_version(store: Store, wanted: str) -> str | None:
     return None
 
 
-def find_unchanged(
-    store: Store, dataset: Dataset, training: Training, table: ExampleInputs, sha256: str | None = None
-) -> str | None:
-    """Find the newest complete version that training would only make again.
-
-    Args:
-        sha256: digest of the data; without it the source is asked, which may not know before it has read them.
-    """
-    sha256 = sha256 or known_digest(dataset)
-    return find_version(store, fingerprint(sha256, dataset, training, table)) if sha256 else None
-
-
 @task("Begin a version")
 def begin(
     sha256: str, dataset: Dataset, training: Training, table: ExampleInputs, force: bool
@@ -164,14 +151,13 @@ def begin(
         UserError: the store can't be written.
     """
     store = Store()
-    known = None if force else find_unchanged(store, dataset, training, table, sha256)
+    wanted = fingerprint(sha256, dataset, training, table)
+    known = None if force else find_version(store, wanted)
     if known:
         return UnchangedVersion(known, str(version_folder(store, known)))
     store.check_writable()
     version, folder = start_version(store)
-    return NewVersion(
-        version, str(version_folder(store, version)), folder, fingerprint(sha256, dataset, training, table)
-    )
+    return NewVersion(version, str(version_folder(store, version)), folder, wanted)
 
 
 @task("Publish the version", retries=2, retry_delay_seconds=5, timeout_seconds=600)

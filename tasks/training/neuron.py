@@ -3,7 +3,6 @@
 import math
 import os
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -20,13 +19,12 @@ from tasks.dataset.rows import Floats, Rows
 from tasks.errors import UserError, WorkError
 from tasks.model import LinearModel
 from tasks.parameters import Training
+from tasks.training.process import OnEpoch
 from tasks.training.results import TrainingResult
-
-OnEpoch = Callable[[int, float, float | None], None]  # epoch from 1, loss, val_loss
 
 
 def build_neuron(features: int, training: Training) -> keras.Sequential:
-    """The tutorial's network, one Dense unit, compiled with its loss and optimizer under the recipe's seed."""
+    """Build the tutorial's network, one Dense unit, compiled with its loss and optimizer under the recipe's seed."""
     keras.utils.set_random_seed(training.seed)
     model = keras.Sequential([keras.Input((features,)), keras.layers.Dense(1, name="line")], name="neuron")
     model.compile(optimizer=keras.optimizers.RMSprop(learning_rate=training.learning_rate), loss="mse")
@@ -51,11 +49,11 @@ class _WholeEpochs(keras.Model):  # type: ignore[misc]
 
     @property
     def metrics(self) -> list[keras.Metric]:
-        """None of Keras's own: `fit` would put their values, which nobody updates, in the place of ours."""
+        """Return none: `fit` would put the values of Keras's own, which nobody updates, in the place of ours."""
         return []
 
     def train_step(self, _: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One epoch: the mean loss over its rows as they were learned from, then the loss on the validation rows."""
+        """Run an epoch; return the mean loss of its rows, each before its step, and that of the validation rows."""
         rows, features = self._x.shape
         batches, rest = divmod(rows, self._batch)
         cut = batches * self._batch
@@ -86,7 +84,7 @@ class _WholeEpochs(keras.Model):  # type: ignore[misc]
 
 
 def _shuffled(rows: int) -> tf.Tensor:
-    """The order in which `fit(shuffle=True)` takes the rows.
+    """Draw the order in which `fit(shuffle=True)` takes the rows.
 
     Keras makes its input pipeline anew each epoch, and under a fixed seed the same operation in a new pipeline draws
     the same permutation. So one draw serves every epoch, and the weights are those of a plain `fit` to the bit.
@@ -99,7 +97,7 @@ def _shuffled(rows: int) -> tf.Tensor:
 
 
 def _tensors(rows: Rows, order: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Features of shape (n, features) and targets of shape (n, 1), in float32."""
+    """Make features of shape (n, features) and targets of shape (n, 1), in float32."""
     x, y = rows.x.astype(np.float32), rows.y.astype(np.float32)[:, None]
     return tf.gather(tf.constant(x), order), tf.gather(tf.constant(y), order)
 
@@ -166,7 +164,7 @@ def train_neuron(
 
 
 def check_parity(path: Path, line: LinearModel, x: Floats) -> None:
-    """Makes sure that the saved Keras model and its plain numbers are one model.
+    """Make sure that the saved Keras model and its plain numbers are one model.
 
     Both predict the rows `x`, shape (n, features); the sums differ in order, so a few float32 roundings are allowed.
 
@@ -174,25 +172,25 @@ def check_parity(path: Path, line: LinearModel, x: Floats) -> None:
         RuntimeError: they differ by more.
     """
     model = keras.saving.load_model(path, safe_mode=True)
-    theirs = keras.ops.convert_to_numpy(model(x.astype(np.float32)))[:, 0]
-    ours = line.predict(x)
+    saved = keras.ops.convert_to_numpy(model(x.astype(np.float32)))[:, 0]
+    plain = line.predict(x)
     sizes = np.abs(x) @ np.abs(line.weights) + abs(line.bias)  # What rounding errors are relative to.
-    if not np.all(np.abs(theirs - ours) <= 4 * np.finfo(np.float32).eps * sizes):
-        raise RuntimeError(f"{path.name} and its plain numbers disagree by up to {np.abs(theirs - ours).max()}")
+    if not np.all(np.abs(saved - plain) <= 4 * np.finfo(np.float32).eps * sizes):
+        raise RuntimeError(f"{path.name} and its plain numbers disagree by up to {np.abs(saved - plain).max()}")
 
 
 def serve(descriptor: int) -> None:
-    """Train in a child process: take one job from the connection, answer each epoch and then the result.
+    """Train in a child process: take one request from the connection, answer each epoch and then the result.
 
-    Without a job, or when whoever asked has died, it just ends.
+    Without a request, or when whoever asked has died, it just ends.
     """
     with Connection(descriptor) as link, suppress(EOFError, BrokenPipeError):
         split, training, path = link.recv()
         try:
-            model, trained = train_neuron(split.train, split.validation, training, lambda *message: link.send(message))
+            model, result = train_neuron(split.train, split.validation, training, lambda *message: link.send(message))
             path.parent.mkdir(parents=True, exist_ok=True)
             model.save(path)
-            check_parity(path, trained.linear_model, split.test.x)
-            link.send(trained)
+            check_parity(path, result.linear_model, split.test.x)
+            link.send(result)
         except (UserError, RuntimeError, ValueError, OSError) as error:
             link.send(error)

@@ -23,14 +23,14 @@ class Trainer:
     """A process that trains one neuron; it starts to import Keras as soon as it is made."""
 
     def __init__(self) -> None:
-        self._link, theirs = Pipe()
-        command = [sys.executable, "-P", "-m", "tasks.training.process", str(theirs.fileno())]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[theirs.fileno()])
-        theirs.close()
+        self._link, other_end = Pipe()
+        command = [sys.executable, "-P", "-m", "tasks.training.process", str(other_end.fileno())]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[other_end.fileno()])
+        other_end.close()
         atexit.register(self._end)  # It takes a while to end, and nothing waits for that but our own end.
 
     def train(self, split: "Split", training: "Training", path: Path, on_epoch: OnEpoch) -> "TrainingResult":
-        """Trains, and saves the Keras model at `path`. The process is for one training, and ends with it.
+        """Train, and save the Keras model at `path`. The process is for one training, and ends with it.
 
         Raises:
             UserError: the loss became NaN or infinite, or the time limit passed.
@@ -63,13 +63,13 @@ _waiting: list[Trainer] = []
 
 
 def warm_up() -> None:
-    """Starts the process that the next training will use, while there is other work to do."""
+    """Start the process that the next training will use, while there is other work to do."""
     if not _waiting:
         _waiting.append(Trainer())
 
 
 def take_trainer() -> Trainer:
-    """The process that was warmed up, or a new one."""
+    """Take the process that was warmed up, or start one."""
     return _waiting.pop() if _waiting else Trainer()
 
 

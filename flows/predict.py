@@ -33,7 +33,7 @@ def predict(batch: Batch = Batch()) -> str:
     batch_run = start_batch(batch, root)
     groups, kept = plan_batch(files, batch_run)
     invalidate_manifest(groups, batch_run)
-    manifest = publish_batch(kept + score_groups(groups, batch_run), batch_run)
+    manifest = publish_batch(kept + score_groups(groups, batch_run), files, batch_run)
     report_batch(manifest, batch_run)
     check_failures(manifest, batch_run)
     return batch_run.location

@@ -2,6 +2,7 @@
 
 UserError                 the call, a file or the machine is wrong
 ├── WorkError             all of that is right, and yet the work did not succeed
+├── StoreError            the store refuses to read or to write
 └── UnavailableError      a store or an address that may answer when it is asked again
 """
 
@@ -15,6 +16,10 @@ class UserError(Exception):
 
 class WorkError(UserError):
     """What was asked for was tried and failed: the command line exits with status 1."""
+
+
+class StoreError(UserError):
+    """The disk or bucket of the store refuses; no file of the user's is to blame."""
 
 
 class UnavailableError(UserError):

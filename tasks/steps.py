@@ -35,6 +35,15 @@ def is_recorded() -> bool:
     return FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
 
+def is_deployed() -> bool:
+    """Whether this code runs for a deployment: by its schedule, by an automation, or by a click in the UI."""
+    if not is_recorded():
+        return False
+    from prefect import runtime
+
+    return runtime.deployment.id is not None
+
+
 def is_transient(error: BaseException) -> bool:
     """Whether asking again may help: it does not where the user has something to mend."""
     return isinstance(error, UnavailableError) or not isinstance(error, UserError)

@@ -58,7 +58,8 @@ def draw_predictions(manifest: Manifest, batch_run: BatchRun) -> bytes:
 
 @task("Report the batch")
 def report_batch(manifest: Manifest, batch_run: BatchRun) -> None:
-    """Show the summary in the Prefect UI, where there is one, and log it in a line."""
+    """Show the summary of what the run was asked for in the Prefect UI, where there is one, and log it in a line."""
+    manifest = manifest.of_last_run()
     total = manifest.total
     if is_recorded():
         markdown = write_summary(manifest, batch_run, draw_predictions(manifest, batch_run))
@@ -69,6 +70,7 @@ def report_batch(manifest: Manifest, batch_run: BatchRun) -> None:
 
 def summarize(manifest: Manifest, location: str) -> str:
     """Write a few lines for the terminal, the last one the batch's folder or URL alone."""
+    manifest = manifest.of_last_run()
     total = manifest.total
     reasons = total.describe_rejects()
     return f"""

@@ -12,8 +12,8 @@ from tasks.errors import UserError, WorkError
 from tasks.parameters import Batch
 from tasks.registry.champion import read_champion
 from tasks.registry.versions import read_version
-from tasks.scoring.manifest import WORK, BatchRun, Chunk, Counts, FileResult, Manifest, plural
-from tasks.steps import get_logger, task
+from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult, InputFile, Manifest, add_up, plural
+from tasks.steps import get_logger, is_deployed, task
 from tasks.storage.files import describe_file, write_file
 from tasks.storage.store import MANIFEST, Store, digest, is_local, locate, to_json
 from tasks.tables.parquet import join_parquet
@@ -80,15 +80,12 @@ def join_ranges(ranges: list[FileResult], batch_run: BatchRun) -> FileResult:
     joined = FileResult(source=ranges[0].source, sha256=ranges[0].sha256)
     for result in ranges:
         joined.add(result)
-    error = next((result.error for result in ranges if result.error), "")
-    try:
-        joined.check(batch_run.batch.max_rejects)
-    except UserError as too_many:
-        error = error or str(too_many)
-    if error:
+    if error := next((result.error for result in ranges if result.error), ""):
         return FileResult(source=joined.source, error=error)
+    joined.error = joined.find_excess(batch_run.batch.max_rejects)
+    joined.lasting = bool(joined.error)
     home = Store(batch_run.location)
-    for kind in (".predictions.csv", ".predictions.parquet", ".rejects.csv"):
+    for kind in (".rejects.csv",) if joined.error else (".predictions.csv", ".predictions.parquet", ".rejects.csv"):
         if pieces := [home.root / name for result in ranges for name in result.outputs if name.endswith(kind)]:
             name = joined.source.name + kind
             with home.writing(home.root / name) as scratch:
@@ -123,25 +120,23 @@ def _read_pieces(pieces: list[UPath], *, one_header: bool) -> Iterator[bytes]:
 
 
 @task("Publish the batch")
-def publish_batch(results: list[FileResult], batch_run: BatchRun) -> Manifest:
+def publish_batch(results: list[FileResult], files: list[InputFile], batch_run: BatchRun) -> Manifest:
     """Join ranges, write the manifest, and only then remove what is no longer needed."""
     by_file: dict[str, list[FileResult]] = {}
     for result in results:
         by_file.setdefault(result.source.path, []).append(result)
-    files = [
+    inputs = [
         ranges[0] if ranges[0].stop is None else join_ranges(ranges, batch_run) for _, ranges in sorted(by_file.items())
     ]
-    total = Counts()
-    for result in files:
-        total.add(result)
     home = Store(batch_run.location)
     manifest = Manifest(
         batch=home.root.name,
         version=batch_run.model.version,
         created_at=datetime.now(UTC),
         settings=batch_run.batch,
-        total=total,
-        inputs=files,
+        total=add_up(inputs),
+        inputs=inputs,
+        asked=sorted(file.path for file in files),
     )
     home.write(home.root / MANIFEST, to_json(manifest.model_dump(mode="json")))
     before = {name for result in batch_run.earlier if result.stop is None for name in result.outputs}
@@ -156,13 +151,19 @@ def publish_batch(results: list[FileResult], batch_run: BatchRun) -> Manifest:
 def check_failures(manifest: Manifest, batch_run: BatchRun) -> None:
     """End the run as Failed when a file failed; the others are predicted all the same.
 
+    A run of a deployment fails only for a file that is bad for the first time, so that an alert comes once.
+
     Raises:
-        UserError: names the first files that failed, and why.
+        WorkError: names the first files that failed, and why.
     """
-    if failed := manifest.failed:
-        message = "; ".join(f"{result.source.path}: {result.error}" for result in failed[:5])
-        more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
-        raise WorkError(
-            f"{len(failed)} of {plural(len(manifest.inputs), 'file')} can't be predicted: {message}{more}. "
-            f"See {batch_run.location}."
-        )
+    asked = manifest.of_last_run()
+    if not (failed := asked.failed):
+        return
+    listed = "; ".join(f"{result.source.path}: {result.error}" for result in failed[:5])
+    more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
+    counted = f"{len(failed)} of {plural(len(asked.inputs), 'file')} can't be predicted"
+    message = f"{counted}: {listed}{more}. See {batch_run.location}."
+    known = list(batch_run.done.values()) if is_deployed() else []
+    if any(result not in known for result in failed):
+        raise WorkError(message)
+    get_logger().warning("As before, %s", message)

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from tasks.errors import UserError
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
 
@@ -87,17 +86,14 @@ class Counts(BaseModel):
             self.rejects[reason] = self.rejects.get(reason, 0) + rows
         self.histogram = [sum(pair) for pair in zip_longest(self.histogram, other.histogram, fillvalue=0)]
 
-    def check(self, max_rejects: float) -> None:
-        """Refuse a file that is mostly dirt.
-
-        Raises:
-            UserError: the share of rejected rows is above the limit.
-        """
-        if self.rejected > max_rejects * self.rows:
-            raise UserError(
-                f"{self.rejected:,} of {self.rows:,} rows can't be predicted ({self.describe_rejects()}), "
-                f"a greater share than the {max_rejects:g} that --max-rejects allows"
-            )
+    def find_excess(self, max_rejects: float) -> str:
+        """Say why a file is mostly dirt; empty where no greater share than the limit was rejected."""
+        if self.rejected <= max_rejects * self.rows:
+            return ""
+        return (
+            f"{self.rejected:,} of {self.rows:,} rows can't be predicted ({self.describe_rejects()}), "
+            f"a greater share than the {max_rejects:g} that --max-rejects allows"
+        )
 
     def describe_rejects(self) -> str:
         """List the reasons with their rows, such as `empty 2, not a number 1`."""
@@ -113,6 +109,20 @@ class FileResult(Counts):
     sha256: str = ""  # of the file
     outputs: dict[str, dict[str, Any]] = {}  # name in the batch's folder -> sha256 and bytes
     error: str = ""
+    lasting: bool = False  # whether the error is the file's own, so that trying again is of no use before it changes
+
+    @property
+    def is_final(self) -> bool:
+        return not self.error or self.lasting
+
+
+def add_up(results: list[FileResult]) -> Counts:
+    """Add up the counts of files; those of a file that failed count for nothing."""
+    total = Counts()
+    for result in results:
+        if not result.error:
+            total.add(result)
+    return total
 
 
 class Manifest(BaseModel):
@@ -123,7 +133,16 @@ class Manifest(BaseModel):
     created_at: datetime
     settings: Batch
     total: Counts
-    inputs: list[FileResult]
+    inputs: list[FileResult]  # of all runs of the batch
+    asked: list[str] = []  # paths of the inputs that the last run was to predict; manifests of 0.1.0 do not say
+
+    def of_last_run(self) -> "Manifest":
+        """Leave out the files that the last run was not asked for."""
+        if not self.asked:
+            return self
+        asked = set(self.asked)
+        inputs = [result for result in self.inputs if result.source.path in asked]
+        return self.model_copy(update={"inputs": inputs, "total": add_up(inputs)})
 
     @property
     def files(self) -> dict[str, dict[str, Any]]:
@@ -148,5 +167,5 @@ class BatchRun(BaseModel):
 
     @cached_property
     def done(self) -> dict[tuple[str, int, int | None], FileResult]:
-        """Path, start and stop -> the newest earlier result, where it is not an error."""
-        return {(item.source.path, item.start, item.stop): item for item in self.earlier if not item.error}
+        """Path, start and stop -> the newest earlier result that need not be made again while its input is the same."""
+        return {(item.source.path, item.start, item.stop): item for item in self.earlier if item.is_final}

@@ -66,6 +66,8 @@ def find_done(chunk: Chunk, batch_run: BatchRun) -> FileResult | None:
         return None
     if result.sha256 != (chunk.file_sha256 or digest_input(chunk.source)):
         return None
+    if result.error and result.rows and not result.find_excess(batch_run.batch.max_rejects):
+        return None  # More rejects are allowed than in the run before.
     location = locate(batch_run.location)
     return result if all((location / name).exists() for name in result.outputs) else None
 
@@ -73,7 +75,7 @@ def find_done(chunk: Chunk, batch_run: BatchRun) -> FileResult | None:
 def plan_file(source: InputFile, batch_run: BatchRun) -> tuple[list[Chunk], list[FileResult]]:
     """Return the chunks of a file that are left to score, and the results that stand already."""
     if source.error:
-        return [], [FileResult(source=source, error=source.error)]
+        return [], [FileResult(source=source, error=source.error, lasting=True)]
     whole = Chunk(source=source, size=source.size)
     try:
         if result := find_done(whole, batch_run):
@@ -111,7 +113,8 @@ def plan_batch(files: list[InputFile], batch_run: BatchRun) -> tuple[list[list[C
     groups = group_chunks([chunk for chunks, _ in plans for chunk in chunks])
     kept = [result for _, results in plans for result in results]
     here = {file.path for file in files}
-    kept += [result for (path, _, stop), result in batch_run.done.items() if path not in here and stop is None]
-    done, left = sum(not result.error for result in kept), sum(map(len, groups))
-    get_logger().info("%s predicted before, %s left to score", plural(done, "file"), plural(left, "chunk"))
+    gone = [result for (path, _, stop), result in batch_run.done.items() if path not in here and stop is None]
+    kept += [result for result in gone if not result.error]
+    done, left = sum(result.source.path in here for result in kept), sum(map(len, groups))
+    get_logger().info("%s done before, %s left to score", plural(done, "file"), plural(left, "chunk"))
     return groups, kept

@@ -5,17 +5,18 @@ import io
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from typing import Any, NamedTuple, cast
 
 from prefect import unmapped
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from tasks.errors import UserError
+from tasks.errors import StoreError, UserError
 from tasks.parameters import Batch
 from tasks.progress import progress
 from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult
+from tasks.scoring.plan import digest_input
 from tasks.scoring.score import Scored, Scorer
 from tasks.steps import get_logger, is_recorded, task
 from tasks.storage.files import describe_file, map_in_order, write_file
@@ -87,8 +88,10 @@ def read_parquet(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator
 def score_chunk(chunk: Chunk, batch_run: BatchRun, on_read: OnRead = lambda _: None) -> FileResult:
     """Predict a chunk: write its predictions, and its rejects if there are any, whole or not at all.
 
+    Of a file with more rejects than are allowed, only these are written.
+
     Raises:
-        UserError: nothing can be predicted, or too much was rejected.
+        UserError: nothing can be predicted.
     """
     store, result = Store(batch_run.location), chunk.new_result()
     to_csv = chunk.to_csv(batch_run.batch)
@@ -116,7 +119,9 @@ def score_chunk(chunk: Chunk, batch_run: BatchRun, on_read: OnRead = lambda _: N
             result.outputs[names[0]] = describe_file(good_path)
         if chunk.stop is None:
             result.sha256 = reading.finish()
-            result.check(batch_run.batch.max_rejects)
+            if excess := result.find_excess(batch_run.batch.max_rejects):
+                good_path.unlink()
+                result.outputs, result.error, result.lasting = {}, excess, True
         elif chunk.sha256 not in ("", reading.finish()):
             raise UserError("it changed while it was being read; run the batch again")
         if bad_path.exists():
@@ -128,6 +133,17 @@ def _csv_line(names: list[str]) -> bytes:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerow(names)
     return buffer.getvalue().encode()
+
+
+def _explain(error: Exception, chunk: Chunk) -> FileResult:
+    """Make the result of a chunk that failed; the error lasts if it is the file's own and not the machine's."""
+    result = chunk.new_result(" ".join(str(error).split()) or type(error).__name__)
+    if not isinstance(error, UserError):
+        get_logger().exception("%s can't be predicted", chunk.source.path)
+    elif chunk.stop is None and not isinstance(error, StoreError):
+        with suppress(OSError, UserError):
+            result.sha256, result.lasting = digest_input(chunk.source), True
+    return result
 
 
 @task("Score files")
@@ -143,9 +159,7 @@ def score_group(group: Group, batch_run: BatchRun) -> list[FileResult]:
             try:
                 results.append(score_chunk(chunk, batch_run, advance))
             except Exception as error:  # noqa: BLE001, whatever is wrong with a file must not stop the others
-                if not isinstance(error, UserError):
-                    get_logger().exception("%s can't be predicted", chunk.source.path)
-                results.append(chunk.new_result(" ".join(str(error).split()) or type(error).__name__))
+                results.append(_explain(error, chunk))
     store = Store(batch_run.location)
     name = digest("\n".join(chunk.name for chunk in group).encode())[:16]
     store.write(store.root / WORK / f"{name}.json", to_json([result.model_dump() for result in results]))

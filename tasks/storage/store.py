@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, cast
 from filelock import FileLock, Timeout
 from upath import UPath
 
-from tasks.errors import UserError
+from tasks.errors import StoreError, UserError
 from tasks.storage.files import make_temporary, sync_folder
 
 MANIFEST = "manifest.json"
@@ -56,10 +56,10 @@ def _finite(value: Any) -> Any:
 
 @contextmanager
 def user_errors(path: UPath) -> Iterator[None]:
-    """Turns what a disk or a bucket may refuse into one sentence.
+    """Turn what a disk or a bucket may refuse into one sentence.
 
     Raises:
-        UserError: in the place of any error of the file system or of the S3 client.
+        StoreError: in the place of any error of the file system or of the S3 client.
     """
     try:
         yield
@@ -68,7 +68,7 @@ def user_errors(path: UPath) -> Iterator[None]:
         if not isinstance(error, OSError | Timeout) and "botocore" not in type(error).__module__:
             raise
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UserError(
+        raise StoreError(
             f"The store refuses {path}: {reason}. "
             "Mend its address, keys or permissions, or name another by --store or LINEAR_NEURON_STORE."
         ) from error
@@ -149,7 +149,7 @@ class Store:
         finally:
             scratch.unlink(missing_ok=True)
             if not self.local:
-                shutil.rmtree(folder)
+                shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:

@@ -139,6 +139,43 @@ def test_a_new_champion_and_other_settings_write_to_places_of_their_own(
     assert read_manifest(third).version == "20260102T000000Z-bbbbbb"
 
 
+def test_a_deployment_fails_once_for_a_bad_file(
+    server: str, served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "daily-predict")
+    (inbox / "bad.csv").write_text("id,RM\n1,x\n2,y\n")
+    (inbox / "folder.csv").mkdir()
+    batch = Batch(inputs=[f"{inbox}/*"])
+    with pytest.raises(UserError, match=r"2 of 4 files can't be predicted: .*/bad\.csv: 2 of 2 rows can't be"):
+        predict_flow(batch)
+    location = predict_flow(batch)
+    assert len(read_manifest(location).failed) == 2, "they are still named"
+    assert contents(location)["bad.rejects.csv"].count(b"not a number") == 2
+    assert read_manifest(location).total.predicted == 2
+    assert verify(served) == []
+    (inbox / "bad.csv").write_text("id,RM\n1,x\n")
+    with pytest.raises(UserError, match=r"bad\.csv: 1 of 1 rows"):
+        predict_flow(batch)
+
+
+def test_a_bad_file_is_tried_again_when_more_is_allowed(served: Store, inbox: Path, predict: Predict) -> None:
+    (inbox / "bad.csv").write_text("id,RM\n1,x\n2,y\n")
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"1 of 3 files can't be predicted: .*/bad\.csv: 2 of 2 rows can't be"):
+            predict(Batch(inputs=[str(inbox)]))
+    location = predict(Batch(inputs=[str(inbox)], max_rejects=1))
+    assert read_manifest(location).failed == []
+
+
+def test_a_run_reports_on_the_files_it_was_asked_for(served: Store, inbox: Path, run_cli: Run) -> None:
+    run_cli("predict", str(inbox / "a.csv"))
+    told = run_cli("predict", str(inbox / "b.csv")).stdout
+    assert "Files         1\n" in told
+    assert "Predicted     1 row, 0 of them outside the range trained on\nRejected      0 rows\n" in told
+    (location,) = (served.root / "predictions").iterdir()
+    assert [result.source.name for result in read_manifest(str(location)).inputs] == ["a", "b"]
+
+
 def test_a_file_that_fails_fails_alone_and_the_run_tells_it(served: Store, inbox: Path, run_cli: Run) -> None:
     (inbox / "empty.csv").touch()
     (inbox / "folder.csv").mkdir()

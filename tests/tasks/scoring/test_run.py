@@ -178,15 +178,14 @@ def test_a_file_that_makes_no_sense_fails_and_leaves_nothing(
     assert not (score.folder / "out").exists()
 
 
-def test_a_file_that_is_mostly_dirt_fails_and_leaves_nothing(score: Scoring) -> None:
+def test_a_file_that_is_mostly_dirt_fails_and_shows_why(score: Scoring) -> None:
     content = b"RM\n5\nx\ny\n\n"
-    with pytest.raises(UserError) as message:
-        score(content, max_rejects=0.7)
-    assert str(message.value) == (
+    assert score(content, max_rejects=0.7).error == (
         "3 of 4 rows can't be predicted (empty 1, not a number 2), "
         "a greater share than the 0.7 that --max-rejects allows"
     )
-    assert score.outputs == []
+    assert score.outputs == ["a.rejects.csv"]
+    assert [line.split(",")[0] for line in score.rejects.splitlines()] == ["line", "3", "4", "5"]
     assert score(content, max_rejects=0.75).predicted == 1
 
 

@@ -5,13 +5,14 @@ the terminal, and artifacts and events are left out. Only this module knows the 
 it is needed, since that takes a second which a command that runs no flow can do without.
 """
 
+import errno
 import getpass
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable
-from functools import cached_property, update_wrapper
+from functools import cached_property, update_wrapper, wraps
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar
 
 from tasks.errors import UnavailableError, UserError
@@ -49,6 +50,27 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, UnavailableError) or not isinstance(error, UserError)
 
 
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EMFILE, errno.ENFILE}
+
+
+def _explain(fn: Callable[P, R]) -> Callable[P, R]:
+    """Have a function say in one sentence that the disk is full or read-only, or too many files are open."""
+
+    @wraps(fn)
+    def explained(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return fn(*args, **kwargs)
+        except OSError as error:
+            if error.errno not in REFUSALS:
+                raise
+            reason = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+            raise UserError(
+                f"This machine refuses to go on: {reason}. Mend its space, permissions or limits."
+            ) from error
+
+    return explained
+
+
 class Limits(TypedDict):
     """How long, and how often, a step is tried."""
 
@@ -61,7 +83,7 @@ class Step(Generic[P, R]):
     """A function that is a Prefect task inside a flow run, and itself elsewhere."""
 
     def __init__(self, name: str, fn: Callable[P, R], limits: Limits) -> None:
-        self.name, self.fn, self.limits = name, fn, limits
+        self.name, self.fn, self.limits = name, _explain(fn), limits
         update_wrapper(self, fn)
 
     @cached_property

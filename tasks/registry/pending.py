@@ -9,7 +9,8 @@ from upath import UPath
 from tasks.parameters import Promotion
 from tasks.registry.champion import PromotionDecision, read_champion, read_log
 from tasks.registry.versions import list_versions
-from tasks.storage.store import Store, to_json, user_errors
+from tasks.storage.files import user_errors
+from tasks.storage.store import Store, to_json
 
 PENDING = "pending"
 

@@ -8,8 +8,8 @@ from upath import UPath
 from tasks.errors import UserError
 from tasks.registry.champion import POINTER, read_champion, read_log
 from tasks.registry.versions import list_versions
-from tasks.storage.files import digest_file
-from tasks.storage.store import MANIFEST, Store, user_errors
+from tasks.storage.files import digest_file, user_errors
+from tasks.storage.store import MANIFEST, Store
 
 
 def verify(store: Store) -> list[str]:

@@ -18,8 +18,8 @@ from tasks.model import ModelVersion
 from tasks.parameters import Dataset, ExampleInputs, Training
 from tasks.registry.fingerprint import fingerprint
 from tasks.steps import get_logger, task
-from tasks.storage.files import describe_file, make_temporary
-from tasks.storage.store import MANIFEST, Store, digest, to_json, user_errors
+from tasks.storage.files import describe_file, make_temporary, user_errors
+from tasks.storage.store import MANIFEST, Store, digest, to_json
 
 
 @dataclass(frozen=True)

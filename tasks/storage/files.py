@@ -6,17 +6,41 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from filelock import Timeout
 from upath import UPath
+
+from tasks.errors import StoreError
 
 SYNC_BYTES = 32 << 20  # what may wait for the disk; on 300 MB, a tenth of the time is saved at the end
 TEMPORARY = "linear-neuron-scratch-"  # begins the names of folders that are made outside of the store
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+@contextmanager
+def user_errors(path: UPath) -> Iterator[None]:
+    """Turn what a disk or a bucket may refuse into one sentence.
+
+    Raises:
+        StoreError: in the place of any error of the file system or of the S3 client.
+    """
+    try:
+        yield
+    except Exception as error:
+        # The S3 client is an optional extra, so its errors (no answer, no keys) can only be told by their module.
+        if not isinstance(error, OSError | Timeout) and "botocore" not in type(error).__module__:
+            raise
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise StoreError(
+            f"The store refuses {path}: {reason}. "
+            "Mend its address, keys, permissions or space, or name another by --store or LINEAR_NEURON_STORE."
+        ) from error
 
 
 def map_in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:

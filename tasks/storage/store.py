@@ -16,11 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from upath import UPath
 
-from tasks.errors import StoreError, UserError
-from tasks.storage.files import make_temporary, sync_folder
+from tasks.errors import UserError
+from tasks.storage.files import make_temporary, sync_folder, user_errors
 
 MANIFEST = "manifest.json"
 TRIES = 100  # of a change that others get in the way of
@@ -52,26 +52,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-@contextmanager
-def user_errors(path: UPath) -> Iterator[None]:
-    """Turn what a disk or a bucket may refuse into one sentence.
-
-    Raises:
-        StoreError: in the place of any error of the file system or of the S3 client.
-    """
-    try:
-        yield
-    except Exception as error:
-        # The S3 client is an optional extra, so its errors (no answer, no keys) can only be told by their module.
-        if not isinstance(error, OSError | Timeout) and "botocore" not in type(error).__module__:
-            raise
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise StoreError(
-            f"The store refuses {path}: {reason}. "
-            "Mend its address, keys or permissions, or name another by --store or LINEAR_NEURON_STORE."
-        ) from error
 
 
 def make_conflict(path: UPath) -> UserError:

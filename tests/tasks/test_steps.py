@@ -1,7 +1,9 @@
 """A step outside of a flow run, where it is a plain function, and in one, where Prefect records it."""
 
+import errno
 import getpass
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -87,3 +89,13 @@ def test_a_recorded_step_knows_its_run() -> None:
 def test_steps_are_defined_without_importing_prefect() -> None:
     code = "import sys, tasks.registry.catalogue, tasks.registry.verify; sys.exit('prefect' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@task("Write", retries=2, retry_delay_seconds=60)
+def write(number: int) -> None:
+    raise OSError(number, os.strerror(number), "a.csv")
+
+
+def test_a_full_disk_is_one_sentence_and_not_tried_again(call: Callable[..., object]) -> None:
+    with pytest.raises(UserError, match=r"^This machine refuses to go on: No space left on device: a\.csv\. Mend its"):
+        call(write, errno.ENOSPC)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.registry.fingerprint import TASKS, digest_code
+from tasks.registry.fingerprint import TASKS, describe_code, digest_code
 
 
 @pytest.fixture
@@ -34,3 +34,8 @@ def test_a_change_elsewhere_does_not_count(code: Path, name: str) -> None:
 def test_a_renamed_module_counts(code: Path) -> None:
     (code / "dataset" / "split.py").rename(code / "dataset" / "cut.py")
     assert digest_code(code) != digest_code()
+
+
+def test_a_machine_without_git_knows_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert describe_code()["commit"] is None

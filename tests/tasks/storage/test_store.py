@@ -85,7 +85,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_no_version(store: Store, size:
     run = subprocess.run(
         [sys.executable, "-c", FULL, str(store.root), str(size)], capture_output=True, text=True, check=False
     )
-    assert run.stderr.splitlines()[-1].startswith(f"tasks.errors.UserError: The store refuses {store.root}/models/")
+    assert run.stderr.splitlines()[-1].startswith(f"tasks.errors.StoreError: The store refuses {store.root}/models/")
     assert "File too large" in run.stderr
     assert list_versions(store) == []
     assert store.names("models", *store.names("models")) == ["metrics.json"]

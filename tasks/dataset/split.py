@@ -7,7 +7,7 @@ import numpy as np
 from tasks.dataset.rows import Floats, Rows, Snapshot, Split
 from tasks.errors import UserError
 from tasks.parameters import Dataset
-from tasks.steps import task
+from tasks.steps import get_logger, task
 
 
 def check_columns(snapshot: Snapshot, dataset: Dataset) -> None:
@@ -70,7 +70,12 @@ def example_inputs(split: Split, values: list[float]) -> Floats:
 def split(snapshot: Snapshot, dataset: Dataset, validation_split: float) -> Split:
     """Check the names of the columns and deal the rows out, all columns still there."""
     check_columns(snapshot, dataset)
-    return split_rows(snapshot, dataset.target, validation_split)
+    rows = split_rows(snapshot, dataset.target, validation_split)
+    known = np.concatenate([rows.train.x, rows.validation.x])
+    first = ", ".join(f"{name} {value:g}" for name, value in zip(rows.names, known[0], strict=True))
+    get_logger().info("Rows to learn from: %s, to test on: %s", known.shape, rows.test.x.shape)
+    get_logger().debug("The first row: %s; %s %g", first, rows.target.name, rows.train.y[0])
+    return rows
 
 
 @task("Extract the features")

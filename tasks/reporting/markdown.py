@@ -30,6 +30,12 @@ def number(value: float | None) -> str:
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4f}"
 
 
+def amount(value: float, label: str) -> str:
+    """Format a number in the unit that its label ends with: 11.304 of `median price [$K]` is `$11.3K`."""
+    unit = label.rpartition("[$")[2].rstrip("]")
+    return f"${value:.1f}{unit}" if unit != label else number(value)
+
+
 def as_table(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
     """Write a markdown table."""
     lines = [head, ["---"] * len(head), *([as_cell(value) for value in row] for row in rows)]

@@ -108,14 +108,18 @@ def _draw_fit(part: str, marker: str, colour: str, other: str) -> DrawPlot:
     """Make a plot: for one feature rows and lines of neuron and least squares, for several predicted against actual."""
 
     def draw(axes: Axes, split: Split, evaluation: Evaluation) -> None:
-        rows, points = split.parts[part], POINTS | {"marker": marker, "color": colour, "label": f"{part} rows"}
-        if len(split.features) > 1:
-            axes.scatter(evaluation.predicted[part], rows.y, **points)
+        several = len(split.features) > 1
+        validation = {"validation": ("s", GREY)} if part == "train" else {}
+        for name, (shape, shade) in {part: (marker, colour), **validation}.items():
+            rows = split.parts[name]
+            x = evaluation.predicted[name] if several else rows.x[:, 0]
+            axes.scatter(x, rows.y, marker=shape, color=shade, label=f"{name} rows", **POINTS)
+        if several:
+            rows = split.parts[part]
             ends: Floats = np.array([rows.y.min(), rows.y.max()])
             axes.plot(ends, ends, color=INK, label="where both agree")
             axes.set(xlabel=f"Predicted {split.target}", ylabel=_label(split.target))
         else:
-            axes.scatter(rows.x[:, 0], rows.y, **points)
             every = np.concatenate([split.train.x, split.test.x])
             x = np.linspace(every.min(axis=0), every.max(axis=0), 50)
             axes.plot(x[:, 0], evaluation.result.linear_model.predict(x), color=INK, label="neuron")
@@ -152,7 +156,7 @@ PLOTS = (
     Plot(
         "fit_train",
         "The model over the training rows",
-        "The model over the rows it was fitted on.",
+        "The model over the rows it was fitted on, and those it was validated on.",
         _draw_fit("train", "o", BLUE, ORANGE),
     ),
     Plot(

@@ -11,7 +11,7 @@ from typing import Any
 from tasks.dataset.rows import Split
 from tasks.model import ModelVersion
 from tasks.registry.champion import PromotionDecision
-from tasks.reporting.markdown import as_picture, as_table, describe_interval, number, render_page
+from tasks.reporting.markdown import amount, as_picture, as_table, describe_interval, number, render_page
 from tasks.steps import show_markdown, show_table, task
 from tasks.training.metrics import MODELS
 from tasks.training.process import warm_up
@@ -79,6 +79,7 @@ def write_markdown(
     """Write the whole report in markdown, the outcome first; `pictures` are the plots in markdown."""
     cells = metric_rows(model.metrics)
     formula = model.linear_model.formula(model.features, model.target)
+    target = model.labels[model.target]
     examples = zip(evaluation.examples.tolist(), evaluation.predicted["examples"].tolist(), strict=True)
     facts = {
         "Recipe": {"optimizer": "RMSprop", "loss": "mean squared error", **model.training},
@@ -92,9 +93,11 @@ def write_markdown(
         f"**{'Promoted' if decision.promote else 'Not promoted'}:** {decision.reason}",
         "## How good it is",
         as_table(list(cells[0]), [row.values() for row in cells]),
-        f"Errors are in the unit of the target: {model.labels[model.target]}; MSE in its square.",
+        f"Errors are in the unit of the target: {target}; MSE in its square.",
         "## Predictions",
-        as_table([*model.features, "predicted"], [map(number, (*x, predicted)) for x, predicted in examples]),
+        as_table(
+            [*model.features, "predicted"], [[*map(number, x), amount(predicted, target)] for x, predicted in examples]
+        ),
         "## Plots",
         *pictures,
         *(f"## {heading}\n\n{as_table(['', ''], items.items())}" for heading, items in facts.items()),

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.dataset.boston import FILE, read_snapshot
 from tasks.dataset.rows import Column, Origin, Rows, Snapshot, Split
-from tasks.dataset.split import check_columns, example_inputs, select_features, split_rows
+from tasks.dataset.split import check_columns, example_inputs, select_features, split, split_rows
 from tasks.errors import UserError
 from tasks.parameters import Dataset
 
@@ -113,3 +113,11 @@ def test_names_that_the_dataset_lacks_are_refused_and_the_right_ones_listed(
 ) -> None:
     with pytest.raises(UserError, match=sentence):
         check_columns(snapshot, dataset)
+
+
+def test_shapes_and_first_row_are_the_tutorials(snapshot: Snapshot, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG", logger="linear_neuron")
+    split(snapshot, Dataset(), 0.3)
+    assert caplog.messages[0] == "Rows to learn from: (404, 13), to test on: (102, 13)"
+    assert "RM 6.142, AGE 91.7, DIS 3.9769, RAD 4" in caplog.messages[1]
+    assert caplog.messages[1].endswith("LSTAT 18.72; MEDV 15.2")

@@ -80,16 +80,18 @@ def test_a_loss_that_spans_more_than_two_decades_is_drawn_logarithmically() -> N
     assert drawn("loss", split, evaluated(split, (300.0, 1.0))).get_yscale() == "log"
 
 
-@pytest.mark.parametrize(("name", "rows"), [("fit_train", 250), ("fit_test", 100)])
-def test_one_feature_is_drawn_with_both_lines(name: str, rows: int) -> None:
+@pytest.mark.parametrize(
+    ("name", "rows"), [("fit_train", {"train": 250, "validation": 50}), ("fit_test", {"test": 100})]
+)
+def test_one_feature_is_drawn_with_both_lines(name: str, rows: dict[str, int]) -> None:
     split = a_split(1)
     axes = drawn(name, split, evaluated(split))
     neuron, least = axes.get_lines()
     x, y = neuron.get_data()
     assert y[0] == pytest.approx(3 * x[0] + 1)  # type: ignore[index, operator]
     assert least.get_ydata()[-1] == pytest.approx(4 * x[-1], rel=0.1)  # type: ignore[index, operator]
-    assert len(axes.collections[0].get_offsets()) == rows  # type: ignore[arg-type]
-    assert legend(axes) == [f"{name[4:]} rows", "neuron", "least squares"]
+    assert [len(points.get_offsets()) for points in axes.collections] == list(rows.values())  # type: ignore[arg-type]
+    assert legend(axes) == [*(f"{part} rows" for part in rows), "neuron", "least squares"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Rooms", "Median price [$K]")
 
 

@@ -60,7 +60,7 @@ def test_the_report_tells_the_outcome_first_and_then_everything_else(store: Stor
     ]
     assert "Errors are in the unit of the target: median price [$K]; MSE in its square." in lines
     examples = [line for line in lines[lines.index("## Predictions") :] if line.startswith("|")][:4]
-    assert examples == ["| RM | predicted |", "| --- | --- |", "| 3.00 | 10.00 |", "| 4.00 | 13.00 |"]
+    assert examples == ["| RM | predicted |", "| --- | --- |", "| 3.00 | $10.0K |", "| 4.00 | $13.0K |"]
     headings = [line[3:] for line in lines if line.startswith("## ")]
     assert headings == ["How good it is", "Predictions", "Plots", "Recipe", "Data", "Lineage", "Model summary"]
     assert "| optimizer | RMSprop |" in lines

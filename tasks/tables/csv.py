@@ -205,7 +205,7 @@ def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl
     numbers = range(block.line, block.line + lines.height) if block.lines is None else block.lines
     table = lines.with_columns(pl.Series(LINE, numbers, pl.Int64)).hstack(fields[guard:])
     width = _count_fields(block, table, len(columns))
-    table = table.drop(LAST)
+    table.drop_in_place(LAST)
     if block.marks:
         table = table.with_columns(pl.col(TEXT).str.replace_many(block.marks))
     if width is None:

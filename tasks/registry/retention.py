@@ -9,11 +9,10 @@ from typing import Any
 
 from upath import UPath
 
-from tasks.errors import UserError
 from tasks.parameters import Retention
 from tasks.registry.champion import POINTER, Champion, peek, read_champion, read_log, withdraw
 from tasks.registry.pending import PENDING
-from tasks.registry.versions import list_versions, read_version, version_folder, warn_once
+from tasks.registry.versions import list_versions, read_versions, version_folder
 from tasks.steps import get_logger, task
 from tasks.storage.files import TEMPORARY
 from tasks.storage.store import MANIFEST, SCRATCH, TRIES, Store, make_conflict
@@ -91,13 +90,10 @@ def _used_by_batches(store: Store, versions: list[str], expired: list[str]) -> s
 
 def _unused_datasets(store: Store, kept: list[str]) -> list[str]:
     """Find the datasets that no kept version was made from; none where that can't be known of every one of them."""
-    try:
-        used = {read_version(store, name).dataset["sha256"] for name in kept}
-    except UserError as error:
-        warn_once(str(error))
-        return []
+    models = list(read_versions(store, kept))
+    used = {model.dataset["sha256"] for model in models if model}
     names = [name for name in store.names("datasets") if not name.startswith(".")]
-    return [name for name in names if name.partition(".")[0] not in used] if used else []
+    return [name for name in names if name.partition(".")[0] not in used] if used and None not in models else []
 
 
 def _litter(store: Store, before: datetime) -> dict[str, UPath]:

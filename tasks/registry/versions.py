@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -42,7 +43,7 @@ class UnchangedVersion:
 
 def version_folder(store: Store, version: str) -> UPath:
     """Locate the folder of a version."""
-    return store.root / "models" / version
+    return store.root.joinpath("models", version)
 
 
 def start_version(store: Store) -> tuple[str, Path]:
@@ -78,8 +79,10 @@ def publish_version(store: Store, version: str, folder: Path) -> UPath:
 
 def list_versions(store: Store) -> list[str]:
     """List every complete version, oldest first."""
+    names = store.names("models")
     with user_errors(store.root):
-        return [name for name in store.names("models") if (version_folder(store, name) / MANIFEST).exists()]
+        complete = list(store.each(lambda name: store.root.joinpath("models", name, MANIFEST).exists(), names))
+    return [name for name, stands in zip(names, complete, strict=True) if stands]
 
 
 def read_manifest(store: Store, version: str) -> dict[str, Any]:
@@ -88,7 +91,7 @@ def read_manifest(store: Store, version: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such version, it is not complete, or its manifest is damaged.
     """
-    path = version_folder(store, version) / MANIFEST
+    path = store.root.joinpath("models", version, MANIFEST)
     data = store.read(path) if version else None
     if data is None:
         known = ", ".join(list_versions(store)[-5:]) or "none yet; make one by: linear-neuron retrain"
@@ -109,32 +112,46 @@ def read_version(store: Store, version: str) -> ModelVersion:
     Raises:
         UserError: there is no such version, it is not complete, or it is damaged.
     """
-    expected = read_manifest(store, version)["files"].get("model.json", {}).get("sha256")
-    path = version_folder(store, version) / "model.json"
+    return read_files(store, version)[0]
+
+
+def read_files(store: Store, version: str) -> tuple[ModelVersion, dict[str, Any]]:
+    """Read the model of a complete version, and what its manifest says of the files."""
+    files = read_manifest(store, version)["files"]
+    path = store.root.joinpath("models", version, "model.json")
     data = store.read(path)
-    if data is None or digest(data) != expected:
+    if data is None or digest(data) != files.get("model.json", {}).get("sha256"):
         raise UserError(f"{path} is not what its manifest says; see: linear-neuron verify.")
     try:
-        return ModelVersion.model_validate_json(data)
+        return ModelVersion.model_validate_json(data), files
     except ValidationError as error:
         raise UserError(f"{path} is none that this release can read; see: linear-neuron verify.") from error
 
 
 @cache
-def warn_once(message: str) -> None:
-    """Name a damaged version in the log of a run, where it is passed over."""
+def _warn(message: str) -> None:
+    """Say once in a run which version is damaged."""
     get_logger().warning(message)
 
 
-def find_version(store: Store, wanted: str) -> str | None:
-    """Find the newest complete version with this fingerprint; damaged ones are named and passed over."""
-    for version in reversed(list_versions(store)):
+def read_versions(store: Store, versions: Sequence[str]) -> Iterator[ModelVersion | None]:
+    """Read many versions, in order; a damaged one is named in the log and is None."""
+
+    def read(version: str) -> ModelVersion | None:
         try:
-            if read_version(store, version).fingerprint == wanted:
-                return version
+            return read_version(store, version)
         except UserError as error:
-            warn_once(str(error))
-    return None
+            _warn(str(error))
+            return None
+
+    return store.each(read, versions)
+
+
+def find_version(store: Store, wanted: str) -> str | None:
+    """Find the newest complete version with this fingerprint."""
+    versions = list_versions(store)[::-1]
+    pairs = zip(versions, read_versions(store, versions), strict=True)
+    return next((version for version, model in pairs if model and model.fingerprint == wanted), None)
 
 
 @task("Begin a version")

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,9 +20,10 @@ from filelock import FileLock
 from upath import UPath
 
 from tasks.errors import UserError
-from tasks.storage.files import make_temporary, sync_folder, user_errors
+from tasks.storage.files import Item, Result, make_temporary, map_in_order, sync_folder, user_errors
 
 MANIFEST = "manifest.json"
+REQUESTS = 32  # that an object store answers at a time
 TRIES = 100  # of a change that others get in the way of
 SCRATCH = re.compile(r"\.(.+\.[0-9a-f]{8}|probe-[0-9a-f]{6})")  # names of files that a killed run leaves in the store
 
@@ -191,12 +192,18 @@ class Store:
         raise make_conflict(path)
 
     def read(self, path: UPath) -> bytes | None:
-        """The bytes of a file, or none if there is no file."""
+        """Read the bytes of a file; None if there is no file."""
         with user_errors(path):
             try:
+                if self.local:
+                    return Path(path.path).read_bytes()
                 return cast(bytes, path.fs.cat_file(path.path))  # One request, so never parts of two objects.
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 return None
+
+    def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Do work on every item, in order; on an object store many at a time, since each request has to wait."""
+        return map(work, items) if self.local else map_in_order(work, items, REQUESTS)
 
     def names(self, *parts: str) -> list[str]:
         """Names of what is directly in a folder of the store, sorted; none where there is no such folder."""

@@ -15,6 +15,7 @@ from tasks.parameters import Batch, Dataset, ExampleInputs, Promotion, Retention
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # no telemetry from the server, which also locks SQLite at start-up
     "DO_NOT_TRACK": "1",  # nor from the client
+    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; automations.yaml waits for three of them
 }
 Json = Annotated[bool, Parameter(negative="", help="Print the same as JSON.")]
 Reason = Annotated[str, Parameter(help="Why, for those who read the history later.")]
@@ -129,7 +130,7 @@ def _print_champion(message: str, json: bool) -> None:
     from tasks.storage.store import Store
 
     champion = read_champion(Store())
-    _print(champion and champion.model_dump(mode="json", exclude={"entry"}), f"{message}\n", json)
+    _print(champion and champion.model_dump(mode="json", exclude={"entry", "removing"}), f"{message}\n", json)
 
 
 @app.command
@@ -220,9 +221,6 @@ def main() -> None:
     except (UserError, CycloptsError) as error:
         sys.stderr.write(f"linear-neuron: {_explain(error)}\n")
         sys.exit(1 if isinstance(error, WorkError) else 2)
-    except KeyboardInterrupt:
-        sys.stderr.write("linear-neuron: Stopped.\n")
-        sys.exit(130)
 
 
 def _explain(error: Exception) -> str:

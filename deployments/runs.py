@@ -29,9 +29,9 @@ class Terminal(logging.Handler):
     """The log on standard error, each entry one line, and above the progress bar where there is one."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Leave out what Prefect's engine says of the end of a run: errors are for whoever catches them."""
-        ended = record.levelno >= logging.ERROR or record.msg.startswith("Finished in state")
-        return PLAIN_LOGGER.level <= logging.DEBUG or not (ended and record.module in ("flow_engine", "task_engine"))
+        """Leave out that Prefect begins and ends a run; errors are for whoever catches them."""
+        noise = record.levelno >= logging.ERROR or str(record.msg).startswith(("Beginning ", "Finished in state "))
+        return PLAIN_LOGGER.level <= logging.DEBUG or not (noise and record.module in ("flow_engine", "task_engine"))
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write the entry to what standard error is by now."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tomllib
@@ -218,6 +219,22 @@ def test_an_error_is_said_once(store: Store, run_cli: Run, tmp_path: Path, recor
     assert failed.returncode == 1
     assert failed.stderr.count("so nothing is published") == 1
     assert failed.stderr.splitlines()[-1].startswith("linear-neuron: Training passed its limit of 1 s")
+
+
+def test_ctrl_c_in_mid_training_leaves_nothing(store: Store, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "deployments", "retrain", "--training.epochs", "100000"]
+    clean = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    quiet: dict[str, Any] = {"env": clean, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
+    with subprocess.Popen([*command, "--dataset.source", "package"], **quiet) as run:
+        assert run.stderr
+        while "Epoch 1 of" not in run.stderr.readline():
+            assert run.poll() is None
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to all of the group
+        assert run.stderr.read().strip() == ""
+    assert run.returncode == 130
+    assert store.names("models") == []
+    with pytest.raises(ProcessLookupError):
+        os.killpg(run.pid, 0)
 
 
 def test_verbose_says_more(store: Store, tmp_path: Path) -> None:

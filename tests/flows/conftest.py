@@ -1,20 +1,16 @@
 """What the tests of the flows share."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prefect import Flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.predict import predict as predict_flow
 from tasks.model import ModelVersion
 from tasks.registry.champion import promote
 from tasks.storage.store import Store
-from tests.flows.helpers import Predict
-
-Way = Callable[[Flow[..., Any]], Callable[..., Any]]
+from tests.flows.helpers import Predict, Way
 
 
 @pytest.fixture(params=["recorded", "plain"])

@@ -4,10 +4,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from prefect import Flow
+
 from tasks.parameters import Batch
 from tasks.scoring.manifest import Manifest
 from tasks.storage.store import digest, locate
 
+Way = Callable[[Flow[..., Any]], Callable[..., Any]]  # from a flow to a function that runs it in this way
 Predict = Callable[[Batch], str]
 
 PATIENCE = 120  # seconds; only a broken test waits so long

@@ -21,8 +21,23 @@ from tasks.registry.champion import describe_standing, read_champion, read_log
 from tasks.registry.verify import verify
 from tasks.registry.versions import list_versions, publish_version, version_folder
 from tasks.storage.store import Store
+from tests.flows.helpers import Way
+from tests.helpers import make_version
 
 PACKAGE = Dataset(source="package")
+
+
+def test_a_version_is_promoted_and_rolled_back_either_way(store: Store, way: Way) -> None:
+    make_version(store, "a")
+    make_version(store, "b")
+    assert way(promote)("a", "first").startswith("a is the champion since ")
+    assert "before it a: better" in way(promote)("b", "better")
+    assert way(rollback)("slow").startswith("a is the champion since ")
+    with pytest.raises(UserError, match="There is no champion before"):
+        way(rollback)("again")
+    with pytest.raises(UserError, match="has no complete version 'c'"):
+        way(promote)("c")
+    assert [entry["reason"] for entry in read_log(store)] == ["first", "better", "slow"]
 
 
 def versions_after(store: Store, *trainings: Training) -> list[str]:

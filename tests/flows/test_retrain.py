@@ -88,9 +88,11 @@ def test_report_and_artifacts_show_the_plots_and_the_outcome(trained_store: Stor
     assert run.name.startswith("retrain RM notebook 20")
 
 
-def test_same_parameters_give_the_same_files_and_another_seed_others(store: Store, server: str) -> None:
+def test_same_parameters_give_the_same_files_either_way_and_another_seed_others(store: Store, server: str) -> None:
     same, other_seed = Training(epochs=3), Training(epochs=3, seed=1)
-    versions = [retrain(PACKAGE, training).rpartition("/")[2] for training in (same, same, other_seed)]
+    locations = retrain(PACKAGE, same), retrain.fn(PACKAGE, same, force=True), retrain(PACKAGE, other_seed)
+    versions = [location.rpartition("/")[2] for location in locations]
+    assert len(set(versions)) == 3
     first, again, other = (
         [
             (version_folder(store, version) / name).read_bytes()
@@ -121,8 +123,9 @@ def test_several_features_another_target_and_table(store: Store, server: str) ->
 def test_a_failed_training_publishes_nothing(store: Store, server: str) -> None:
     with pytest.raises(UserError, match="no feature 'ROOMS'"):
         retrain(Dataset(source="package", features=["ROOMS"]))
-    with pytest.raises(UserError, match="Training passed its limit"):
-        retrain(PACKAGE, Training(epochs=100_000, time_limit=1))
+    for way in (retrain, retrain.fn):
+        with pytest.raises(UserError, match="Training passed its limit"):
+            way(PACKAGE, Training(epochs=100_000, time_limit=1))
     assert list_versions(store) == []
 
 

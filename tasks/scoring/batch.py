@@ -82,8 +82,7 @@ def join_ranges(ranges: list[FileResult], batch_run: BatchRun) -> FileResult:
         joined.add(result)
     if error := next((result.error for result in ranges if result.error), ""):
         return FileResult(source=joined.source, error=error)
-    joined.error = joined.find_excess(batch_run.batch.max_rejects)
-    joined.lasting = bool(joined.error)
+    joined.fail_for_excess(batch_run.batch.max_rejects)
     home = Store(batch_run.location)
     for kind in (".rejects.csv",) if joined.error else (".predictions.csv", ".predictions.parquet", ".rejects.csv"):
         if pieces := [home.root / name for result in ranges for name in result.outputs if name.endswith(kind)]:

@@ -111,6 +111,12 @@ class FileResult(Counts):
     error: str = ""
     lasting: bool = False  # whether the error is the file's own, so that trying again is of no use before it changes
 
+    def fail_for_excess(self, max_rejects: float) -> bool:
+        """Make it a failure if too much was rejected, and say whether it is one."""
+        if excess := self.find_excess(max_rejects):
+            self.outputs, self.error, self.lasting = {}, excess, True
+        return bool(excess)
+
     @property
     def is_final(self) -> bool:
         return not self.error or self.lasting

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from prefect import unmapped
@@ -102,31 +103,32 @@ def score_chunk(chunk: Chunk, batch_run: BatchRun, on_read: OnRead = lambda _: N
         store.writing(store.root / names[0]) as good_path,
         store.writing(store.root / names[1]) as bad_path,
     ):
-
-        def good() -> Iterator[Any]:
-            for scored in reading.scored:
-                result.add(scored.counts)
-                if scored.bad:
-                    with bad_path.open("ab") as file:
-                        file.write(scored.bad if file.tell() else REJECTS_HEADER + scored.bad)
-                yield scored.good
-
+        good = _split_off_bad(reading.scored, result, bad_path)
         if to_csv:
-            lines = chain([] if chunk.start else [reading.header], chain.from_iterable(good()))
+            lines = chain([] if chunk.start else [reading.header], chain.from_iterable(good))
             result.outputs[names[0]] = write_file(good_path, lines)
         else:
-            write_parquet(good_path, reading.schema, good())
+            write_parquet(good_path, reading.schema, good)
             result.outputs[names[0]] = describe_file(good_path)
         if chunk.stop is None:
             result.sha256 = reading.finish()
-            if excess := result.find_excess(batch_run.batch.max_rejects):
+            if result.fail_for_excess(batch_run.batch.max_rejects):
                 good_path.unlink()
-                result.outputs, result.error, result.lasting = {}, excess, True
         elif chunk.sha256 not in ("", reading.finish()):
             raise UserError("it changed while it was being read; run the batch again")
         if bad_path.exists():
             result.outputs[names[1]] = describe_file(bad_path)
     return result
+
+
+def _split_off_bad(scored: Iterator[Scored], result: FileResult, bad_path: Path) -> Iterator[Any]:
+    """Count rows, write the rejects, and hand on the predictions."""
+    for rows in scored:
+        result.add(rows.counts)
+        if rows.bad:
+            with bad_path.open("ab") as file:
+                file.write(rows.bad if file.tell() else REJECTS_HEADER + rows.bad)
+        yield rows.good
 
 
 def _csv_line(names: list[str]) -> bytes:

@@ -33,7 +33,9 @@ class NeuronJob(ProcessJobConfiguration):
     def prepare_for_flow_run(self, *args: Any, **kwargs: Any) -> None:
         """Name the command, which spares Prefect a process of its own that would prepare a workspace (1.5 s a run)."""
         self.working_dir = self.working_dir or Path.cwd()  # So that `inbox` in a form is an inbox beside the store.
-        self.command = self.command or command_to_string([sys.executable, "-m", "prefect.engine"])
+        # A worker that serves metrics holds their port, its settings go before a deployment's, and a run would crash.
+        quiet = ["env", "PREFECT_CLIENT_METRICS_ENABLED=false"]
+        self.command = self.command or command_to_string([*quiet, sys.executable, "-m", "prefect.engine"])
         super().prepare_for_flow_run(*args, **kwargs)
 
 

@@ -105,5 +105,9 @@ class Machine:
         self.process.kill()
         self.process.communicate()
         remove = ["unshare", "--mount", "sh", "-c", NO_GROUP]
-        eventually(lambda: not subprocess.run(remove, env=self.environment, check=False).returncode, 30, "all ended")
+
+        def removed() -> bool:
+            return subprocess.run(remove, env=self.environment, capture_output=True, check=False).returncode == 0
+
+        eventually(removed, 30, "all of it has ended")
         Path(self.folder).rmdir()

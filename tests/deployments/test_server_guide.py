@@ -18,7 +18,6 @@ from tests.deployments.machine import Machine
 ROOT = Path(__file__).parents[2]
 GUIDE = ROOT / "deployments" / "server.md"
 REPOSITORY = "/srv/linear-neuron.git"
-MEANT = {"clone URL": f"clone {REPOSITORY}"}  # what the words of the guide stand for
 NEEDED = {
     "postgresql": "/usr/bin/pg_createcluster",
     "nginx-light": "/usr/sbin/nginx",
@@ -51,10 +50,10 @@ def read_guide() -> dict[str, list[Line]]:
     return sections
 
 
-def follow(machine: Machine, section: str, meant: dict[str, str] = MEANT) -> None:
+def follow(machine: Machine, section: str, **meant: str) -> None:
     """Types a section with what its words stand for, and compares what is printed, whatever the date."""
     for line in read_guide()[section]:
-        typed = line.typed
+        typed = line.typed.replace("clone URL ", f"clone {REPOSITORY} ")
         for word, meaning in meant.items():
             typed = typed.replace(word, meaning)
         if typed.startswith("make ") and section == "Set it up":
@@ -165,7 +164,7 @@ def test_temporary_files_are_the_services_own(machine: Machine) -> None:
 
 
 def test_either_service_may_be_stopped_first(machine: Machine) -> None:
-    start_endless_run(machine)
+    run = start_endless_run(machine)
     for order in (["server", "worker"], ["worker", "server"]):
         began = time.monotonic()
         for name in order:
@@ -173,6 +172,8 @@ def test_either_service_may_be_stopped_first(machine: Machine) -> None:
         assert time.monotonic() - began < 30
         assert machine.run("pgrep --uid neuron --list-full prefect", check=False) == ""
         machine.run("systemctl start linear-neuron-server linear-neuron-worker")
+    # With its server gone the worker could tell nobody. An automation would free the slot after 90 s.
+    ask(machine, f"flow_runs/{run}/set_state", state={"type": "CRASHED"})
 
 
 def test_tls_carries_the_api_and_its_web_sockets(machine: Machine) -> None:
@@ -211,7 +212,7 @@ def test_the_package_is_upgraded_and_rolled_back(machine: Machine) -> None:
     commit(machine, "git tag v0.1.0 && sed --in-place 's/^version = .*/version = \"0.2.0\"/' pyproject.toml")
     machine.run(f"cd {REPOSITORY} && git tag v0.2.0")
     for version in ("0.2.0", "0.1.0"):
-        follow(machine, "Upgrade and roll back", {"0.2.0": version})
+        follow(machine, "Upgrade and roll back", **{"0.2.0": version})
         neuron(machine, WATCH)
         assert f'"linear-neuron": "{version}"' in neuron(machine, "cat $(ls -d store/models/* | tail -1)/model.json")
 

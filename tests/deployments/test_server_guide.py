@@ -81,6 +81,11 @@ def ask(machine: Machine, path: str, **body: object) -> Any:
     return json.loads(machine.run(f"curl --silent --fail --user {auth} {sent} http://127.0.0.1:4200/api/{path}"))
 
 
+def wait_for_readiness(machine: Machine, status: str) -> None:
+    ready = "curl --silent --output /dev/null --write-out '%{http_code}' http://127.0.0.1:4200/api/ready"
+    eventually(lambda: machine.run(ready) == status, 60, f"the server's readiness is {status}")
+
+
 def start_endless_run(machine: Machine) -> str:
     training = json.dumps({"epochs": 100_000, "batch_size": 1})
     printed = neuron(machine, f"prefect deployment run retrain/weekly-retrain --param 'training={training}'")
@@ -193,11 +198,9 @@ def test_health_is_that_of_the_database_too_and_metrics_do_not_stop_a_run(machin
     )
     assert "'Unchanged'" in neuron(machine, WATCH)
     machine.run("systemctl stop postgresql")
-    assert (
-        machine.run("curl --silent --output /dev/null --write-out '%{http_code}' http://127.0.0.1:4200/api/ready")
-        == "503"
-    )
+    wait_for_readiness(machine, "503")
     machine.run("systemctl start postgresql")
+    wait_for_readiness(machine, "200")
 
 
 def test_what_was_backed_up_is_there_after_a_restore(machine: Machine) -> None:

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from datetime import UTC, datetime
 from importlib import metadata
 from typing import Annotated
 
@@ -75,16 +76,22 @@ def retrain(
     warm_up()  # It imports Keras, which takes longer than all that this process does until it trains.
     from deployments.runs import run
     from flows.retrain import retrain as flow
-    from tasks.registry.champion import describe_standing
+    from tasks.registry.champion import describe_standing, read_champion
     from tasks.registry.versions import read_version
     from tasks.reporting.retrain import summarize
     from tasks.storage.store import Store
 
+    began = datetime.now(UTC)
     location = run(flow, dataset, training, table, promotion, retention, force)
     model = read_version(Store(), location.rpartition("/")[2])
-    standing = describe_standing(Store(), model.version)
+    standing, champion = describe_standing(Store(), model.version), read_champion(Store())
+    unchanged = (
+        "" if model.created_at >= began else f"Nothing has changed since {model.version}, so nothing was trained. "
+    )
+    if unchanged and champion:
+        unchanged += f"{champion.version} is the champion.\n"
     value = {"location": location, "standing": standing, **model.model_dump(mode="json")}
-    _print(value, summarize(location, model, standing), json)
+    _print(value, summarize(location, model, standing, unchanged), json)
 
 
 @app.command

@@ -106,12 +106,19 @@ def write_markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def summarize(location: str, model: ModelVersion, standing: str) -> str:
-    """Say what came out, for the terminal; the last line is the version's folder or URL alone."""
+def summarize(location: str, model: ModelVersion, standing: str, unchanged: str = "") -> str:
+    """Say what came out, for the terminal; the last line is the version's folder or URL alone.
+
+    Args:
+        location: the version's folder or URL.
+        model: the version.
+        standing: whether it serves, and why.
+        unchanged: a sentence that says so where nothing was trained.
+    """
     test = model.metrics["test"]
     errors = {name: f"{number(test[name]['mse']):>9}" for name in MODELS}
     return f"""
-Data          {model.dataset["name"]} ({model.dataset["source"]}), {test["rows"]} test rows
+{unchanged}Data          {model.dataset["name"]} ({model.dataset["source"]}), {test["rows"]} test rows
 Neuron        {model.linear_model.formula(model.features, model.target)}
 Test MSE      {errors["neuron"]}  neuron
               {errors["mean"]}  mean predictor

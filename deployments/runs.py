@@ -61,11 +61,10 @@ def find_api() -> str | None:
     Raises:
         UserError: the API that is named does not answer, or refuses us.
     """
-    url: str | None = PREFECT_API_URL.value()
-    if url is None:
-        return _find_stack(Store())
-    with user_errors(url), get_client(sync_client=True) as client:
-        client.read_flows(limit=1)
+    url: str | None = PREFECT_API_URL.value() or _find_stack(Store())
+    if url:
+        with temporary_settings({PREFECT_API_URL: url}), user_errors(url), get_client(sync_client=True) as client:
+            client.read_flows(limit=1)
     return url
 
 
@@ -94,8 +93,10 @@ def user_errors(url: str) -> Iterator[None]:
                 f"The Prefect API at {url} refuses us (status {status}): set PREFECT_API_AUTH_STRING "
                 "to what its PREFECT_SERVER_API_AUTH_STRING is."
             ) from error
-        raise UserError(f"The Prefect API at {url} answers with status {status}: {error.response.text}") from error
+        answer = error.response.text[:200]
+        raise UserError(f"The Prefect API at {url} answers with status {status}: {answer}") from error
     except httpx.HTTPError as error:
         raise UserError(
-            f"No Prefect API answers at {url} ({error or type(error).__name__}): start it, or correct PREFECT_API_URL."
+            f"No Prefect API answers at {url} ({error or type(error).__name__}): start it, or correct PREFECT_API_URL, "
+            "which `prefect config view` shows."
         ) from error

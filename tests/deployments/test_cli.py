@@ -12,12 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from deployments.cli import SETTINGS
+from deployments.deploy import AUTOMATIONS_FILE
 from deployments.runs import UP_FILE
 from tasks.registry.versions import list_versions, version_folder
 from tasks.storage.store import Store
-from tests.deployments.helpers import free_port
+from tests.deployments.helpers import Server, free_port
 from tests.helpers import Run, make_version
 
 
@@ -93,6 +95,12 @@ def test_analytics_are_off_in_the_projects_own_settings_and_in_the_command() -> 
     settings = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["tool"]["prefect"]
     assert settings["server"]["analytics_enabled"] is False
     assert SETTINGS["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+
+
+def test_a_recorded_run_beats_three_times_before_its_silence_counts_as_its_end() -> None:
+    automations = yaml.safe_load(AUTOMATIONS_FILE.read_text())["automations"]
+    (patience,) = [known["trigger"]["within"] for known in automations if "crash silent" in known["name"]]
+    assert 3 * int(SETTINGS["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) <= patience
 
 
 def test_an_unchanged_retrain_points_to_the_version_without_importing_tensorflow(
@@ -207,6 +215,19 @@ def test_an_api_that_does_not_answer_is_one_sentence_and_status_2(store: Store, 
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"linear-neuron: No Prefect API answers at {url}")
     assert done.stderr.count("\n") == 1
+
+
+def test_an_api_that_refuses_us_is_one_sentence_and_status_2(
+    store: Store, tmp_path: Path, guarded_server: Server
+) -> None:
+    stack_file(store, guarded_server.url, os.getpid())
+    done = without_server(tmp_path, "promote", "a")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert (
+        f"The Prefect API at {guarded_server.url} refuses us (status 401): set PREFECT_API_AUTH_STRING" in done.stderr
+    )
+    assert done.stderr.count("\n") == 1
+    assert without_server(tmp_path, "promote", "a", PREFECT_API_AUTH_STRING=guarded_server.auth).returncode == 0
 
 
 @pytest.mark.parametrize("recorded", [True, False])

@@ -85,11 +85,9 @@ def retrain(
     location = run(flow, dataset, training, table, promotion, retention, force)
     model = read_version(Store(), location.rpartition("/")[2])
     standing, champion = describe_standing(Store(), model.version), read_champion(Store())
-    unchanged = (
-        "" if model.created_at >= began else f"Nothing has changed since {model.version}, so nothing was trained. "
-    )
-    if unchanged and champion:
-        unchanged += f"{champion.version} is the champion.\n"
+    serving = f"{champion.version} is the champion" if champion else "There is no champion yet"
+    news = f"Nothing has changed since {model.version}, so nothing was trained. {serving}.\n"
+    unchanged = "" if model.created_at >= began else news
     value = {"location": location, "standing": standing, **model.model_dump(mode="json")}
     _print(value, summarize(location, model, standing, unchanged), json)
 

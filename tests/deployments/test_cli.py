@@ -119,7 +119,7 @@ def test_an_unchanged_retrain_points_to_the_version_without_importing_tensorflow
     (version,) = list_versions(store)
     assert again.stdout.splitlines()[-2:] == [str(version_folder(store, version)), "False"]
     news = next(line for line in again.stdout.splitlines() if line)
-    assert news == f"Nothing has changed since {version}, so nothing was trained. {version} is the champion."
+    assert news == f"Nothing has changed since {version}, so nothing was trained. There is no champion yet."
     assert f"Nothing has changed since {version}" in again.stderr
 
 

@@ -168,7 +168,7 @@ class Quotes:
 
     def _find_row(self, first: int, found: int, row: int) -> int:
         """Find the first row of the record of the quote `found`: the one after the last line end outside of quotes."""
-        for end in range(bisect_right(self.before, found - (found - first) % 2) - 1, row - 1, -1):
+        for end in range(bisect_right(self.before, found) - 1, row - 1, -1):
             if self.before[end] < first:
                 break
             if (self.before[end] - first) % 2 == 0:

@@ -61,6 +61,7 @@ def test_the_records_are_the_same_wherever_reads_end(size: int, monkeypatch: pyt
         pytest.param('"a, ""b"", c","",', ['a, "b", c', "", ""], id="commas and quotes in quotes"),
         pytest.param('7,5,"x', "bad quoting", id="it does not end"),
         pytest.param('7,5,"x"y', "bad quoting", id="text follows its end"),
+        pytest.param('7,5,"x"\ry', "bad quoting", id="a carriage return follows its end"),
         pytest.param('7,5"z,"x', "bad quoting", id="text before one that does not end"),
         pytest.param('7,"5",x,"y,z"', "too many fields", id="quoted fields are counted"),
         pytest.param('"7,5,x"', "too few fields", id="commas in quotes are not counted"),
@@ -72,6 +73,13 @@ def test_a_quote_means_what_stands_around_it(text: str, expected: list[str] | st
         (2, "1,2,3", ["1", "2", "3"]),
         (3, text, expected),
         (3 + lines, "4,5,6", ["4", "5", "6"]),
+    ]
+
+
+def test_after_a_broken_line_the_next_one_is_read_anew() -> None:
+    assert read_records(b'1,"x\n",5"",",7,8\n') == [
+        (2, '1,"x', "bad quoting"),
+        (3, '",5"",",7,8', [',5",', "7", "8"]),
     ]
 
 
@@ -144,7 +152,7 @@ def test_bytes_that_are_not_utf8_are_taken_one_by_one() -> None:
 
 
 def test_latin1_records_that_are_not_complete_are_kept_for_the_next_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 12)
+    monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 13)
     assert read_records(b'\xe9,\xe9,\xe9\n1,2,"\xe9\n\xff,"\n') == [
         (2, "é,é,é", ["é", "é", "é"]),
         (3, '1,2,"é\nÿ,"', ["1", "2", "é\nÿ,"]),

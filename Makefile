@@ -1,4 +1,4 @@
-# make run    train the neuron once                  make lint   style, types, the rooms' rules
+# make run    the whole product, once                make lint   style, types, the rooms' rules
 # make up     server, UI, schedules and a worker     make bench  time the job beside its peers
 # make test   run the tests                          make lock   write requirements.lock anew
 
@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export UV_COMPILE_BYTECODE_TIMEOUT = 0
 
 run: .venv/done
-	$(bin)/linear-neuron retrain
+	exec $(bin)/linear-neuron up --once
 
 up: .venv/done
 	exec $(bin)/linear-neuron up

@@ -202,11 +202,14 @@ def up(
     port: Annotated[
         int, Parameter(help="Port of the API and the UI.", validator=validators.Number(gte=1, lte=65535))
     ] = 4200,
+    once: Annotated[
+        bool, Parameter(negative="", help="Run weekly-retrain a single time, print what came out, and end.")
+    ] = False,
 ) -> None:
     """Start a Prefect server with its UI, the deployments and a worker, in the foreground; Ctrl-C stops them all."""
     from deployments import stack
 
-    stack.up(host, port)
+    stack.up(host, port, once)
 
 
 @app.command

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 from prefect.client.schemas.filters import WorkPoolFilter, WorkPoolFilterName
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
@@ -60,16 +60,15 @@ def read_deployments(file: Path = PREFECT_FILE) -> list[Config]:
 
 
 def run() -> None:
-    """Deploy, and print when what runs next."""
-    for date, name in asyncio.run(deploy()):
-        sys.stdout.write(f"Next run of {name}: {date:%a %Y-%m-%d %H:%M %Z}\n")
+    """Deploy, and print when what runs next, and what is paused."""
+    sys.stdout.write("".join(f"{line}\n" for line in asyncio.run(deploy())))
 
 
-async def deploy() -> list[tuple[datetime, str]]:
+async def deploy() -> list[str]:
     """Create or update the work pool, the deployments and the automations, and remove what left the files.
 
     Returns:
-        When each active schedule of ours fires next, soonest first, with the name of its deployment.
+        Lines for people: when each active schedule of ours starts a run next, soonest first, and what is paused.
 
     Raises:
         UserError: a wrong schedule; a server that is dead or refuses us; a work pool of our name and another's type.
@@ -84,14 +83,14 @@ async def deploy() -> list[tuple[datetime, str]]:
             _prefect_deploy()
             await _remove_schedules(client, configs)
             await _register_automations(client)
-            return await _next_runs(client)
+            return await _describe_schedules(client)
 
 
 async def _ensure_pool(client: PrefectClient) -> None:
+    template = NeuronWorker.get_default_base_job_template()
     try:
         pool = await client.read_work_pool(POOL)
     except ObjectNotFound:
-        template = NeuronWorker.get_default_base_job_template()
         pool = await client.create_work_pool(
             WorkPoolCreate(name=POOL, type=NeuronWorker.type, base_job_template=template)
         )
@@ -100,11 +99,25 @@ async def _ensure_pool(client: PrefectClient) -> None:
             f"The work pool {POOL} at {client.api_url} is of type {pool.type}, and ours is {NeuronWorker.type}: "
             f"remove it with `prefect work-pool delete {POOL}`, and deploy again."
         )
+    if (
+        pool.base_job_template != template
+    ):  # That of a version before had variables by which a run could name a command.
+        await client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
 
 
 def _prefect_deploy() -> None:
     """Call Prefect's own command, so that the file means the same to both."""
-    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_FILE)]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "prefect",
+        "--no-prompt",
+        "deploy",
+        "--all",
+        "--prefect-file",
+        str(PREFECT_FILE),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"`prefect deploy` failed: {' '.join((done.stdout + done.stderr).split())[-600:]}")
@@ -131,15 +144,19 @@ async def _remove_schedules(client: PrefectClient, configs: list[Config]) -> Non
                 await client.delete_deployment_schedule(deployment.id, schedule.id)
 
 
-async def _next_runs(client: PrefectClient) -> list[tuple[datetime, str]]:
+async def _describe_schedules(client: PrefectClient) -> list[str]:
     runs: list[tuple[datetime, str]] = []
+    paused = ["Paused: the work pool, so no run starts."] if (await client.read_work_pool(POOL)).is_paused else []
     for deployment in await _ours(client):
         for schedule in deployment.schedules:
             if schedule.active and not deployment.paused:
                 # The client's schedules hold no clock; the server's, of the same fields, do.
                 dated = DATED_SCHEDULE.validate_python(schedule.schedule.model_dump())
                 runs += [(date, deployment.name) for date in await dated.get_dates(1)]
-    return sorted(runs)
+            else:
+                paused.append(f"Paused: the schedule {schedule.slug} of {deployment.name}.")
+    lines = [f"Next run of {name}: {date:%a %Y-%m-%d %H:%M %Z}" for date, name in sorted(runs)]
+    return lines + [f"{line} Resume it in the UI." for line in paused]
 
 
 async def _register_automations(client: PrefectClient) -> None:

@@ -14,6 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from deployments.prepare import UP_FILE
 from tasks.errors import UserError
 from tasks.steps import PLAIN_LOGGER, RUN_LOGGERS
 from tasks.storage.store import Store
@@ -22,7 +23,6 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 TAG = "linear-neuron"  # by which the automations know our runs from other people's
-UP_FILE = "prefect/up.json"  # in the store, while the stack is up: {"url": of its API, "pid": of its process}
 
 
 class Terminal(logging.Handler):

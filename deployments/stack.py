@@ -1,34 +1,30 @@
 """The whole product on one machine, in the foreground: a Prefect server, the deployments, and a worker."""
 
-import ipaddress
+import asyncio
+import json
 import os
 import re
 import signal
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
+from rich.console import Console
+
+from deployments.child import Child, run_child
+from deployments.prepare import locate_up_file, prepare_server
 from tasks.errors import UserError
 from tasks.storage.store import Store
 
 HEALTHY_SECONDS = 120  # A new database on a slow disk takes a while; a server that can't start exits sooner.
-STOP_SECONDS = 30  # How long a child may take to end by itself.
-SERVER_SETTINGS = {
-    "PREFECT_SERVER_UI_API_URL": "/api",  # Relative, so that the UI works on any port and behind any name.
-    "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
-    # In memory, the default, a restart of the server would forget who holds the one slot.
-    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # Only events would be removed when they are old.
-}
-Child = subprocess.Popen[bytes]
+Show = Callable[[str], None]
 
 
-def up(host: str, port: int) -> None:
+def up(host: str, port: int, once: bool = False) -> None:
     """Run the stack until Ctrl-C or SIGTERM, then end the worker, its runs and the server, in that order.
 
     Where PREFECT_API_URL names a server, that one is used, and only the deployments and the worker are ours.
@@ -36,43 +32,55 @@ def up(host: str, port: int) -> None:
     Args:
         host: The address that the server listens on. Any but loopback needs PREFECT_SERVER_API_AUTH_STRING.
         port: The port of the API and the UI.
+        once: Run weekly-retrain, print its summary, and end. Where the port is taken, any other will do.
 
     Raises:
-        UserError: something is in the way; what was started by then has been ended.
+        UserError: something is in the way, or the one run did not complete; what was started has been ended.
+        KeyboardInterrupt: the one run was stopped.
     """
     # A shell's background job inherits an ignored Ctrl-C; both signals are to end us, whoever started us.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with ExitStack() as stack:
-            _run(stack, host, port)
+            last_words = _run(stack, host, port, once)
     except KeyboardInterrupt:
-        _say("Stopped. The history and the schedules are kept for the next start.")
+        if once:
+            raise
+        last_words = "Stopped. The history and the schedules are kept for the next start.\n"
+    sys.stdout.write(last_words)
 
 
-def _run(stack: ExitStack, host: str, port: int) -> None:
-    ours = "PREFECT_API_URL" not in os.environ
-    home = _prepare(host, port) if ours else None
+def _run(stack: ExitStack, host: str, port: int, once: bool) -> str:
+    """Start everything. Returns the summary of the one run; otherwise it goes on until an exception."""
+    home = prepare_server(stack, host, port, once) if "PREFECT_API_URL" not in os.environ else None
+    _leave_users_folder(stack, home)
     os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")  # A click is answered in seconds; the default is 10.
-    os.environ["LINEAR_NEURON_STORE"] = str(Store().root)  # Absolute: runs have a working folder of their own.
-    Path("inbox").mkdir(exist_ok=True)  # What daily-predict looks into.
     # Prefect reads its settings when it is imported, so they have to stand before.
     from deployments import deploy
 
     deploy.read_deployments()
-    server = stack.enter_context(_server(home, host, port)) if home else None
-    deploy.run()
+    if not once:
+        with suppress(OSError):  # Where it can't be made, daily-predict says so.
+            Path(os.environ["LINEAR_NEURON_FOLDER"], "inbox").mkdir(exist_ok=True)
+    with _status(lines=once) as show:
+        show("Starting the Prefect server; the first start makes its database ...")
+        server = stack.enter_context(_server(home)) if home else None
+        show("Registering the schedules ...")
+        lines = asyncio.run(deploy.deploy())
+        if once:
+            from deployments import once as click
+
+            show("Waiting for the worker to run weekly-retrain ...")
+            log = stack.enter_context((home / "worker.log").open("wb")) if home else None
+            run = click.start()
+            _keep_worker(server, lambda: click.follow(run, show), "--work-queue", click.QUEUE, log=log)
+            return click.report(run)
+    for line in lines:
+        _say(line)
     _say(f"The UI is at {os.environ['PREFECT_API_URL'].removesuffix('/api')}; Ctrl-C stops everything.")
-    while True:
-        started = time.monotonic()
-        with _child("prefect", "worker", "start", "--pool", deploy.POOL) as worker:
-            while worker.poll() is None:
-                if server and server.poll() is not None:
-                    raise UserError(f"The server ended by itself; the reason is in {home}/server.log.")
-                time.sleep(0.3)
-        if worker.returncode >= 0 and time.monotonic() - started < 10:  # Not killed: it would end again and again.
-            raise UserError("The worker ends as soon as it is started; the reason is in its lines above.")
-        _say("The worker ended by itself; starting another.")
+    _keep_worker(server, lambda: False)
+    return ""
 
 
 def _say(line: str) -> None:
@@ -80,71 +88,43 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _prepare(host: str, port: int) -> Path:
-    """Check what a server needs, and put its settings into the environment. Returns the folder of its state."""
-    _check_address(host, port)
-    auth = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
-    if not auth and not _is_loopback(host):
-        raise UserError(
-            f"--host {host} would let the network run code here: set PREFECT_SERVER_API_AUTH_STRING=user:password."
-        )
-    home = _make_home()
-    any_address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - to be reached by us, not listened on
-    reachable = any_address.get(host, f"[{host}]" if ":" in host else host)
-    url = f"http://{reachable}:{port}"
-    settings = {"PREFECT_HOME": str(home), "PREFECT_API_URL": f"{url}/api", "PREFECT_UI_URL": url} | SERVER_SETTINGS
-    if auth:
-        settings["PREFECT_API_AUTH_STRING"] = auth
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
-    return home
+@contextmanager
+def _status(lines: bool) -> Iterator[Show]:
+    """Tell what is waited for: a terminal in one line that changes, anything else in lines if it wants them."""
+    terminal = Console(stderr=True)
+    if terminal.is_terminal:
+        with terminal.status("") as status:
+            yield status.update
+    else:
+        yield lambda text: terminal.print(text, soft_wrap=True) if lines and text.endswith("...") else None
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+def _leave_users_folder(stack: ExitStack, home: Path | None) -> None:
+    """Go where no file can be taken for a module of ours: Prefect imports from the current folder first.
 
-
-def _make_home() -> Path:
-    store = Store()
-    if not store.local and "PREFECT_HOME" not in os.environ:
-        raise UserError(f"The store {store.root} can't hold the server's state: set PREFECT_HOME to a local folder.")
-    home = Path(os.environ.get("PREFECT_HOME") or str(store.root / "prefect")).expanduser().absolute()
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-        (home / "server.log").write_bytes(b"")
-    except OSError as error:
-        raise UserError(f"The server's state can't be kept in {home}: {error.strerror}. Set PREFECT_HOME.") from error
-    return home
-
-
-def _check_address(host: str, port: int) -> None:
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise UserError(
-            f"The server can't listen on {host} port {port} ({error.strerror}): choose others by --host and --port."
-        ) from error
+    Runs still find what the user names by a relative path, by LINEAR_NEURON_FOLDER.
+    """
+    os.environ.setdefault("LINEAR_NEURON_FOLDER", str(Path.cwd()))
+    os.environ["LINEAR_NEURON_STORE"] = str(Store().root)
+    empty = home / "empty" if home else Path(stack.enter_context(TemporaryDirectory(prefix="linear-neuron-")))
+    empty.mkdir(exist_ok=True)
+    os.chdir(empty)
 
 
 @contextmanager
-def _server(home: Path, host: str, port: int) -> Iterator[Child]:
-    """Run a Prefect server, which answers and writes what it has to say to server.log in its folder."""
-    log = home / "server.log"
-    with (
-        log.open("wb") as output,
-        _child("deployments.database", "server", "start", "--host", host, "--port", str(port), log=output) as server,
-    ):
-        if not _wait_until_healthy(server, os.environ["PREFECT_API_URL"]):
+def _server(home: Path) -> Iterator[Child]:
+    """Run a Prefect server, which answers, and writes what it has to say to server.log in its folder."""
+    log, url, up_file = home / "server.log", os.environ["PREFECT_API_URL"], locate_up_file(home)
+    with log.open("wb") as output, run_child("deployments.server", log=output, umask=0o077) as server:
+        if not _wait_until_healthy(server, url):
             reasons = re.findall(r"^[\w.]+(?:Error|Exception): .+", log.read_text(), re.MULTILINE)
             reason = reasons[-1] if reasons else "it does not answer"
             raise UserError(f"The Prefect server did not start: {reason}. All that it said is in {log}.")
-        yield server
+        up_file.write_text(json.dumps({"url": url, "pid": os.getpid()}))
+        try:
+            yield server
+        finally:
+            up_file.unlink(missing_ok=True)
 
 
 def _wait_until_healthy(server: Child, url: str) -> bool:
@@ -159,23 +139,27 @@ def _wait_until_healthy(server: Child, url: str) -> bool:
     return False
 
 
-@contextmanager
-def _child(module: str, *arguments: str, log: IO[bytes] | None = None) -> Iterator[Child]:
-    """Run a module as a child that ends with the context: politely, and then with all that it started.
+def _keep_worker(
+    server: Child | None, is_done: Callable[[], object], *options: str, log: IO[bytes] | None = None
+) -> None:
+    """Keep a worker going until it is done; where one is killed, start another.
 
-    It has a session of its own, so that a Ctrl-C in the terminal reaches us alone and we choose the order of the end.
+    Raises:
+        UserError: the server ended, or the worker does not start.
     """
-    child = subprocess.Popen([sys.executable, "-m", module, *arguments], stdout=log, stderr=log, start_new_session=True)
-    try:
-        yield child
-    finally:
-        # A second Ctrl-C must not leave half of it behind.
-        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-        child.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(STOP_SECONDS)
-        with suppress(ProcessLookupError):  # As it should be: nothing is left of its group.
-            os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    from deployments.deploy import POOL
+
+    while True:
+        started = time.monotonic()
+        with run_child("prefect", "worker", "start", "--pool", POOL, *options, log=log) as worker:
+            while worker.poll() is None:
+                if server and server.poll() is not None:
+                    raise UserError(
+                        f"The server ended by itself; the reason is in {os.environ['PREFECT_HOME']}/server.log."
+                    )
+                if is_done():
+                    return
+                time.sleep(0.3)
+        if worker.returncode >= 0 and time.monotonic() - started < 10:  # Not killed: it would end again and again.
+            raise UserError("The worker ends as soon as it is started; the reason is in its lines above.")
+        _say("The worker ended by itself; starting another.")

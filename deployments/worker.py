@@ -1,6 +1,9 @@
 """The worker: Prefect's process worker, plus what a run needs after downtime and at shutdown."""
 
+import os
+import signal
 import sys
+import threading
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,19 +26,32 @@ from prefect.states import Cancelled, Crashed
 from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
+from tasks.storage.store import Store
+
 if TYPE_CHECKING:
     from uuid import UUID
 
+STOP_SECONDS = 12  # How long a stopped worker may take to end its runs and say so.
+
 
 class NeuronJob(ProcessJobConfiguration):
-    """How one run is started: this interpreter on the installed flows, in the folder that the worker was started in."""
+    """How one run is started: this interpreter on the installed flows, whatever the run or its deployment ask for."""
 
     def prepare_for_flow_run(self, *args: Any, **kwargs: Any) -> None:
-        """Name the command, which spares Prefect a process of its own that would prepare a workspace (1.5 s a run)."""
-        self.working_dir = self.working_dir or Path.cwd()  # So that `inbox` in a form is an inbox beside the store.
-        # A worker that serves metrics holds their port, its settings go before a deployment's, and a run would crash.
+        """Set the command, the folder and the environment, so that no run's variables can.
+
+        A command of ours also spares Prefect a process that would prepare a workspace (1.5 s a run). The folder is a
+        new and empty one for each run, since Python would import what lies there.
+        """
+        # A worker that serves metrics holds their port, its settings go before those in `env`, and a run would crash.
         quiet = ["env", "PREFECT_CLIENT_METRICS_ENABLED=false"]
-        self.command = self.command or command_to_string([*quiet, sys.executable, "-m", "prefect.engine"])
+        self.command = command_to_string([*quiet, sys.executable, "-P", "-m", "prefect.engine"])
+        self.working_dir = None
+        self.env = {
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; automations.yaml waits for three of them
+            "LINEAR_NEURON_STORE": str(Store().root),
+            "LINEAR_NEURON_FOLDER": os.environ.get("LINEAR_NEURON_FOLDER") or str(Path.cwd()),
+        }
         super().prepare_for_flow_run(*args, **kwargs)
 
 
@@ -46,6 +62,21 @@ class NeuronWorker(ProcessWorker):
     job_configuration = NeuronJob
     _display_name = "Linear neuron"
     _description = "Runs flows as subprocesses; of several missed runs of a deployment only the newest."
+
+    @classmethod
+    def get_default_base_job_template(cls) -> dict[str, Any]:
+        """Return a template without variables, so that the server refuses a run that sets one."""
+        return {
+            "job_configuration": {"stream_output": True},  # Prefect wants some.
+            "variables": {"type": "object", "additionalProperties": False},
+        }
+
+    async def teardown(self, *exc_info: Any) -> None:
+        """Tear down, and end in time even if the server no longer answers: each request is tried for minutes."""
+        deadline = threading.Timer(STOP_SECONDS, _end_at_once)
+        deadline.daemon = True
+        deadline.start()
+        await super().teardown(*exc_info)
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Poll the pool, after cancelling what is superseded."""
@@ -63,6 +94,12 @@ class NeuronWorker(ProcessWorker):
                 stopped: State = Crashed(message="The worker was stopped while this run was going. Run it again.")
                 await self.client.set_flow_run_state(flow_run.id, stopped)
             raise
+
+
+def _end_at_once() -> None:
+    if os.getpid() == os.getpgrp():  # The runs are in our process group; in another's, there may be others.
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
 
 
 async def supersede(client: PrefectClient, pool: str) -> int:

@@ -24,7 +24,7 @@ def list_files(text: str) -> tuple[str, list[InputFile]]:
     Raises:
         UserError: there is nothing at that path.
     """
-    path = locate(text) if "://" in text else locate(text).expanduser().absolute()
+    path = locate(text)
     fs, name = path.fs, path.path.rstrip("/")
     try:
         if fs.isfile(name):

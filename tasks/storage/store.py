@@ -63,20 +63,24 @@ def make_conflict(path: UPath) -> UserError:
 def locate(name: str) -> UPath:
     """Make a path of a name: of a file or folder, or a URL of a bucket.
 
+    A relative name is one of the folder that LINEAR_NEURON_FOLDER names, since runs have a folder of their own; without
+    it, of the current folder.
+
     Raises:
         UserError: a URL of a kind that we can't read, or can't without the S3 client.
     """
-    scheme, is_url, _ = name.partition("://")
-    if not is_url:
-        return UPath(name)
-    if scheme not in ("file", "s3"):
+    scheme, is_url, rest = name.partition("://")
+    if not is_url or scheme == "file":
+        path = Path(rest if is_url else name).expanduser()
+        return UPath(Path(os.environ.get("LINEAR_NEURON_FOLDER", ""), path).absolute())
+    if scheme != "s3":
         raise UserError(f"{name} can't be used: name a folder or file of this machine, or an s3:// URL.")
     try:
-        path = UPath(name, use_listings_cache=False)  # What others write must be seen at once.
-        _ = path.fs  # This imports the client.
+        url = UPath(name, use_listings_cache=False)  # What others write must be seen at once.
+        _ = url.fs  # This imports the client.
     except ImportError as error:
         raise UserError(f"{name} needs the S3 client: pip install 'linear-neuron[s3]'.") from error
-    return path
+    return url
 
 
 def is_local(path: UPath) -> bool:
@@ -91,8 +95,6 @@ class Store:
         name = root or os.environ.get("LINEAR_NEURON_STORE") or "store"
         self.root = locate(name)
         self.local = is_local(self.root)
-        if self.local:
-            self.root = UPath(Path(self.root.path).expanduser().absolute())
         self._lock = FileLock(f"{self.root.path}/.lock", timeout=60)
 
     def write(self, path: UPath, data: bytes) -> None:

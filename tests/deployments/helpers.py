@@ -21,6 +21,7 @@ import pytest
 Run = dict[str, Any]
 ENDLESS = {"training": {"epochs": 100_000, "batch_size": 1}}
 QUICK = {"training": {"epochs": 2}}
+COMMAND = [str(Path(sys.executable).with_name("linear-neuron"))]
 # No setting of the machine's owner may reach the stacks under test.
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "LINEAR_NEURON_"))}
 
@@ -71,6 +72,9 @@ class Api:
     def heartbeats(self, run: str) -> list[Any]:
         wanted = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
         return list(self.ask("POST", "/events/filter", filter=wanted)["events"])
+
+    def artifacts(self, run: str) -> list[Any]:
+        return list(self.ask("POST", "/artifacts/filter", flow_runs={"id": {"any_": [run]}}))
 
     def schedule(self, count: int, every: int = 1, first: int = 6, parameters: dict[str, Any] = QUICK) -> str:
         """Add a schedule to weekly-retrain: `count` runs, `every` some seconds, the first in a few seconds."""
@@ -123,7 +127,7 @@ class Stack:
     def start(self) -> None:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deployments.cli", "up", "--port", str(self.port)],
+                [*COMMAND, "up", "--port", str(self.port)],
                 env=CLEAN | self.settings,
                 cwd=self.log.parent,
                 stdout=log,
@@ -233,3 +237,31 @@ def start_beating_run(stack: Stack, name: str) -> str:
 def report_missing(what: str, package: str) -> NoReturn:
     """Skip the test, or fail it in CI, where everything must be installed."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(f"needs {what}: apt-get install {package}")
+
+
+class Site:
+    """A web site of somebody else's, on another port of loopback; it notes what is asked of it."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.page = ""
+        site = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                site.asked.append(self.path)
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html")
+                self.end_headers()
+                self.wfile.write(site.page.encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/"
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self.server.shutdown()
+        self.server.server_close()

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tasks.registry.versions import list_versions, read_version
 from tasks.storage.store import Store
-from tests.deployments.helpers import Stack
+from tests.deployments.helpers import Site, Stack
 
 pytestmark = pytest.mark.usefixtures("silenced")
 WHILE_A_RUN_RUNS = 60_000  # milliseconds
@@ -72,3 +72,53 @@ def test_a_value_out_of_bounds_shows_an_error_and_starts_nothing(page: Page, sta
     expect(epochs).to_be_focused()
     assert epochs.evaluate("input => input.validationMessage") == "Value must be greater than or equal to 1."
     assert runs_asked_for(stack) == before
+
+
+THEIR_PAGE = """<script>
+const call = (path, options) =>
+  fetch('{url}' + path, {method: 'POST', ...options}).then(answer => answer.status, String)
+const body = JSON.stringify({})
+Promise.all([
+  call('/deployments/{id}/create_flow_run', {body, headers: {'Content-Type': 'application/json'}}),
+  call('/deployments/{id}/create_flow_run', {body: new Blob([body]), mode: 'no-cors'}),
+  new Promise(done => {
+    const socket = new WebSocket('{url}/events/in'.replace('http', 'ws'))
+    socket.onopen = () => done('open')
+    socket.onerror = () => done('refused')
+  }),
+]).then(answers => { document.title = answers.join(', ') })
+</script>"""
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Site]:
+    site = Site()
+    yield site
+    site.close()
+
+
+def test_a_page_of_another_site_starts_no_run(page: Page, stack: Stack, elsewhere: Site) -> None:
+    before = runs_asked_for(stack)
+    elsewhere.page = THEIR_PAGE.replace("{url}", stack.api.url).replace("{id}", stack.api.deployment()["id"])
+    page.goto(elsewhere.url)
+    # A page may not see what it is told: with no-cors, the refusal has status 0.
+    expect(page).to_have_title("TypeError: Failed to fetch, 0, refused")
+    assert runs_asked_for(stack) == before
+
+
+@pytest.mark.parametrize("version", ["/v2", ""])
+def test_the_pages_and_reports_load_nothing_from_elsewhere(
+    page: Page, stack: Stack, elsewhere: Site, version: str
+) -> None:
+    picture = f"Some text.\n\n![a picture]({elsewhere.url}picture.png)\n"
+    artifact = stack.api.ask("POST", "/artifacts/", key="foreign", type="markdown", data=picture)
+    asked: list[str] = []
+    page.on("response", lambda response: asked.append(response.url))
+    page.goto(f"{version}/dashboard")
+    expect(page.get_by_text("Flow runs", exact=False).first).to_be_visible()
+    page.goto(f"{version}/artifacts/artifact/{artifact['id']}")
+    expect(page.get_by_text("Some text.").first).to_be_visible()
+    page.wait_for_load_state("networkidle")
+    assert elsewhere.asked == []
+    ours = (f"http://127.0.0.1:{stack.port}/", "data:", "blob:")
+    assert [url for url in asked if not url.startswith(ours)] == []

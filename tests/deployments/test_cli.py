@@ -16,7 +16,7 @@ import yaml
 
 from deployments.cli import SETTINGS
 from deployments.deploy import AUTOMATIONS_FILE
-from deployments.runs import UP_FILE
+from deployments.prepare import UP_FILE
 from tasks.registry.versions import list_versions, version_folder
 from tasks.storage.store import Store
 from tests.deployments.helpers import Server, free_port

@@ -1,16 +1,21 @@
 """`linear-neuron up` on one machine: schedules, triggers, kills, alerts, and the end of it all."""
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from prefect.workers.process import ProcessWorker
 
-from tests.deployments.helpers import CLEAN, ENDLESS, QUICK, Api, Stack, Webhook, eventually
+from deployments.worker import NeuronWorker
+from tests.deployments.helpers import CLEAN, ENDLESS, QUICK, Api, Stack, Webhook, eventually, free_port
 
 pytestmark = pytest.mark.usefixtures("silenced")
 
@@ -141,11 +146,69 @@ def test_silent_runs_are_crashed_within_two_minutes_and_their_slots_are_freed(
         stack.api.wait(stack.api.trigger(QUICK, f"retrain/{name}"), "Completed")
 
 
-def test_a_second_start_on_a_busy_port_says_so(stack: Stack) -> None:
-    command = [sys.executable, "-m", "deployments.cli", "up", "--port", str(stack.port)]
-    second = subprocess.run(command, env=CLEAN, cwd=stack.log.parent, capture_output=True, text=True, check=False)
-    assert second.returncode == 2
-    assert f"can't listen on 127.0.0.1 port {stack.port} (Address already in use)" in second.stderr
+def start_another(stack: Stack, port: int, **settings: str) -> str:
+    """What `up` says when it is refused."""
+    command = [sys.executable, "-m", "deployments.cli", "up", "--port", str(port)]
+    second = subprocess.run(
+        command, env=CLEAN | settings, cwd=stack.log.parent, capture_output=True, text=True, check=False
+    )
+    assert (second.returncode, second.stdout) == (2, "")
+    return second.stderr
+
+
+def test_a_second_start_on_a_busy_port_says_so(stack: Stack, tmp_path: Path) -> None:
+    said = start_another(stack, stack.port, LINEAR_NEURON_STORE=str(tmp_path))
+    assert f"can't listen on 127.0.0.1 port {stack.port} (Address already in use)" in said
+
+
+def test_a_second_stack_on_the_same_store_is_refused_with_the_address_of_the_first(stack: Stack) -> None:
+    assert stack.process
+    found = json.loads((stack.store / "prefect/up.json").read_text())
+    assert found == {"url": stack.api.url, "pid": stack.process.pid}
+    first = f"http://127.0.0.1:{stack.port} (process {stack.process.pid})"
+    assert f"A stack is up at {first} on this store" in start_another(stack, free_port())
+
+
+def test_a_run_can_not_name_a_command(stack: Stack, tmp_path: Path) -> None:
+    path = f"/deployments/{stack.api.deployment()['id']}/create_flow_run"
+    for variables in ({"command": f"touch {tmp_path}/stolen"}, {"env": {"PYTHONPATH": str(tmp_path)}}):
+        with pytest.raises(httpx.HTTPStatusError, match=r"409|422"):
+            stack.api.ask("POST", path, job_variables=variables)
+
+
+def test_deploying_takes_the_variables_from_a_pool_of_an_earlier_version(stack: Stack) -> None:
+    stack.api.ask("PATCH", "/work_pools/linear-neuron", base_job_template=ProcessWorker.get_default_base_job_template())
+    redeploy(stack)
+    pool = stack.api.ask("GET", "/work_pools/linear-neuron")
+    assert pool["base_job_template"] == NeuronWorker.get_default_base_job_template()
+
+
+def test_requests_by_another_name_or_from_another_site_are_refused(stack: Stack) -> None:
+    url = f"{stack.api.url}/flows/count"
+    assert httpx.post(url, headers={"Host": "evil.example"}).status_code == 403
+    assert httpx.post(url, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert httpx.post(url, headers={"Origin": f"http://127.0.0.1:{stack.port}"}).status_code == 200
+    preflight = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    assert httpx.options(url, headers=preflight).status_code == 400
+
+
+def test_the_servers_state_is_for_its_owner_alone(stack: Stack) -> None:
+    home = stack.store / "prefect"
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert (home / "prefect.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_cancelled_training_ends_at_once_without_a_traceback_or_a_folder(stack: Stack) -> None:
+    before = set(stack.store.glob("models/*"))
+    said = len(stack.log.read_text())
+    run = stack.api.trigger(ENDLESS)
+    trainer = eventually(lambda: [pid for pid, line in stack.processes().items() if "training.process" in line])[0]
+    eventually(lambda: stack.api.artifacts(run), what="the training shows its progress")
+    stack.api.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
+    stack.api.wait(run, "Cancelled", seconds=60)
+    assert trainer not in stack.processes()
+    assert "Traceback" not in stack.log.read_text()[said:]
+    assert set(stack.store.glob("models/*")) == before
 
 
 def test_ctrl_c_in_mid_run_leaves_no_process_and_the_next_start_finds_everything_as_it_was(stack: Stack) -> None:

@@ -1,0 +1,95 @@
+"""The whole product a single time, in a folder where strangers' files lie; then as a stack, and every way it ends."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tasks.registry.versions import list_versions
+from tasks.storage.store import Store
+from tests.deployments.helpers import CLEAN, COMMAND, Stack, eventually
+
+MODULES = ("tasks.py", "flows/__init__.py", "deployments.py", "polars.py", "prefect.py", "numpy.py")
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+    """A stack that is not up yet, in a folder whose Python files leave a mark when they are imported."""
+    folder = tmp_path_factory.mktemp("hostile")
+    for name in MODULES:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(f"open({str(folder / 'imported')!r}, 'a').write({name!r})")
+    return Stack(folder)
+
+
+def test_once_retrains_and_prints_the_summary_with_the_versions_folder_last(stack: Stack) -> None:
+    done = subprocess.run(
+        [*COMMAND, "up", "--once"], env=CLEAN, cwd=stack.log.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (version,) = list_versions(Store(str(stack.store)))
+    lines = done.stdout.splitlines()
+    assert lines[-1] == str(stack.store / "models" / version)
+    assert any(line.startswith("Standing      champion") for line in lines)
+    assert "Waiting for the worker to run weekly-retrain ..." in done.stderr
+    assert len(lines) + len(done.stderr.splitlines()) <= 25
+    assert stack.processes() == {}
+
+
+def test_once_again_says_that_nothing_has_changed_and_prints_the_same_version(stack: Stack) -> None:
+    done = subprocess.run(
+        [*COMMAND, "up", "--once"], env=CLEAN, cwd=stack.log.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (version,) = list_versions(Store(str(stack.store)))
+    assert done.stdout.splitlines()[-1] == str(stack.store / "models" / version)
+
+
+def test_up_shows_the_first_run_with_its_report_and_predicts_the_users_own_inbox(stack: Stack) -> None:
+    inbox = stack.log.parent / "inbox"
+    inbox.mkdir()
+    (inbox / "homes.csv").write_text("id,RM\n007,6\n")
+    stack.start()
+    runs = stack.api.ask("POST", "/flow_runs/filter", sort="START_TIME_ASC", flows={"name": {"any_": ["retrain"]}})
+    (first,) = [run for run in runs if run["state_name"] == "Completed"]
+    assert first["work_queue_name"] == "once"
+    assert "retrain-report" in [artifact["key"] for artifact in stack.api.artifacts(first["id"])]
+    stack.api.wait(stack.api.trigger({}, "predict/daily-predict"), "Completed")
+    assert list(stack.store.glob("predictions/*/homes.predictions.csv"))
+
+
+def test_no_file_of_the_users_folder_was_taken_for_a_module(stack: Stack) -> None:
+    assert not (stack.log.parent / "imported").exists()
+
+
+def test_nothing_outlives_a_killed_up(stack: Stack) -> None:
+    assert stack.process
+    stack.process.kill()
+    stack.process.wait()
+    eventually(lambda: stack.processes() == {}, 30, "the server and the worker end")
+
+
+def test_up_ends_with_its_server(stack: Stack) -> None:
+    stack.start()
+    assert stack.process
+    stack.kill("deployments.server")
+    assert stack.process.wait(30) == 2
+    assert stack.says("linear-neuron: The server ended by itself; the reason is in")
+    assert stack.processes() == {}
+
+
+def test_all_of_it_ends_in_30_seconds_when_the_server_hangs_in_mid_run(stack: Stack) -> None:
+    stack.start()
+    assert stack.process
+    run = stack.api.trigger({"force": True, "training": {"epochs": 100_000, "batch_size": 1}})
+    stack.api.wait(run, "Running")
+    (server,) = [pid for pid, line in stack.processes().items() if "deployments.server" in line]
+    os.kill(server, signal.SIGSTOP)
+    began = time.monotonic()
+    assert stack.stop(signal.SIGINT) == 0
+    assert time.monotonic() - began < 30
+    assert stack.processes() == {}
+    assert not list(Path(stack.store).glob("prefect/up.json"))

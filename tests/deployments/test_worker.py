@@ -1,0 +1,30 @@
+"""How the worker starts a run: as it says, whatever the run asks for."""
+
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from prefect.client.schemas.objects import FlowRun
+
+from deployments.worker import NeuronJob, NeuronWorker
+
+
+def test_a_run_names_neither_its_command_nor_its_folder_nor_its_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LINEAR_NEURON_STORE", "models")
+    job = NeuronJob(command="touch stolen", working_dir=tmp_path, env={"PYTHONPATH": "/evil", "PATH": "/evil"})
+    job.prepare_for_flow_run(FlowRun(flow_id=uuid4()))
+    assert job.command == f"env PREFECT_CLIENT_METRICS_ENABLED=false {sys.executable} -P -m prefect.engine"
+    assert job.working_dir is None, "each run gets a new and empty folder"
+    assert "/evil" not in job.env.values()
+    assert job.env["LINEAR_NEURON_STORE"] == f"{tmp_path}/models"
+    assert job.env["LINEAR_NEURON_FOLDER"] == str(tmp_path)
+
+
+def test_the_pool_has_no_variables_that_a_run_could_set() -> None:
+    template = NeuronWorker.get_default_base_job_template()
+    assert template["variables"] == {"type": "object", "additionalProperties": False}
+    assert "{{" not in str(template)

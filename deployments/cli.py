@@ -76,20 +76,27 @@ def retrain(
     warm_up()  # It imports Keras, which takes longer than all that this process does until it trains.
     from deployments.runs import run
     from flows.retrain import retrain as flow
-    from tasks.registry.champion import describe_standing, read_champion
+    from tasks.registry.champion import describe_standing
     from tasks.registry.versions import read_version
-    from tasks.reporting.retrain import summarize
+    from tasks.reporting.retrain import describe_unchanged, summarize
     from tasks.storage.store import Store
 
     began = datetime.now(UTC)
     location = run(flow, dataset, training, table, promotion, retention, force)
     model = read_version(Store(), location.rpartition("/")[2])
+<<<<<<< Updated upstream
     standing, champion = describe_standing(Store(), model.version), read_champion(Store())
     serving = f"{champion.version} is the champion" if champion else "There is no champion yet"
     news = f"Nothing has changed since {model.version}, so nothing was trained. {serving}.\n"
     unchanged = "" if model.created_at >= began else news
     value = {"location": location, "standing": standing, **model.model_dump(mode="json")}
     _print(value, summarize(location, model, standing, unchanged), json)
+=======
+    standing, unchanged = describe_standing(Store(), model.version), model.created_at < began
+    news = describe_unchanged(Store(), model.version) if unchanged else ""
+    value = {"location": location, "unchanged": unchanged, "standing": standing, **model.model_dump(mode="json")}
+    _print(value, summarize(location, model, standing, news), json)
+>>>>>>> Stashed changes
 
 
 @app.command

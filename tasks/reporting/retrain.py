@@ -10,9 +10,10 @@ from typing import Any
 
 from tasks.dataset.rows import Split
 from tasks.model import ModelVersion
-from tasks.registry.champion import PromotionDecision
+from tasks.registry.champion import PromotionDecision, read_champion
 from tasks.reporting.markdown import amount, as_picture, as_table, describe_interval, number, render_page
 from tasks.steps import show_markdown, show_table, task
+from tasks.storage.store import Store
 from tasks.training.metrics import MODELS
 from tasks.training.process import warm_up
 from tasks.training.results import Evaluation
@@ -104,6 +105,13 @@ def write_markdown(
         f"## Model summary\n\n```\n{evaluation.result.summary}\n```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def describe_unchanged(store: Store, version: str) -> str:
+    """Say that nothing was trained since an existing version would only come out again, and which one serves."""
+    champion = read_champion(store)
+    serving = f"{champion.version} is the champion." if champion else "There is no champion."
+    return f"Nothing has changed since {version}, so nothing was trained. {serving}\n"
 
 
 def summarize(location: str, model: ModelVersion, standing: str, unchanged: str = "") -> str:

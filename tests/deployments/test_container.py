@@ -91,6 +91,7 @@ def image() -> Iterator[Image]:
     if not shutil.which("debootstrap"):
         report_missing("debootstrap", "debootstrap")
     folder = tempfile.mkdtemp(prefix="linear-neuron-image-", dir="/var/tmp")
+    Path(folder).chmod(0o755)  # It is the root folder of everybody in there.
     suite = "bookworm"
     assert f"debian:{suite}-slim" in CONTAINERFILE.read_text()
     subprocess.run(["debootstrap", "--variant=minbase", suite, folder], check=True, capture_output=True)

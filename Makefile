@@ -35,6 +35,11 @@ bench: .venv/done
 	$(bin)/python -m tests.benchmarks.scoring
 	$(bin)/python -m tests.benchmarks.clicking
 
+# As many cases as N of the crash matrix, and as many files as N for the reader of CSV.
+N ?= 10000
+faults: .venv/done
+	FAULTS=$(N) FUZZ=$(N) $(bin)/python -m pytest tests/faults tests/tasks/tables/test_fuzz.py
+
 lock: .venv/done
 	$(uv) pip compile --universal --generate-hashes --all-extras --python-version 3.11 --no-header \
 		pyproject.toml --output-file requirements.lock
@@ -48,4 +53,4 @@ lock: .venv/done
 	$(uv) pip install --python $(bin)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-.PHONY: run up test lint bench lock
+.PHONY: run up test lint bench faults lock

@@ -11,6 +11,7 @@ from upath import UPath
 
 from tasks.dataset.rows import Origin
 from tasks.errors import UserError
+from tasks.storage.files import TEMPORARY
 from tasks.storage.store import Store, digest
 
 SOURCES = ("cache", "network", "package")
@@ -81,7 +82,7 @@ def _read(source: str, file: PublishedFile, cached: UPath, timeout: float) -> by
 def _download(file: PublishedFile, timeout: float) -> bytes:
     """Download by pooch, which checks the digest and tries three times with a growing pause."""
     pooch.get_logger().setLevel("WARNING")
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
         getter = pooch.create(
             path=folder,
             base_url="",

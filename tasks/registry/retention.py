@@ -3,6 +3,7 @@
 import os
 import re
 import tempfile
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ def find_expired(store: Store, retention: Retention, now: datetime) -> dict[str,
         **{f"unfinished model {name}": version_folder(store, name) for name in leftovers},
         **{f"dataset {name}": store.root / "datasets" / name for name in unused},
         **{f"batch {name}": store.root / "predictions" / name for name in batches},
-        **_litter(store, dead),
+        **_litter(store, dead, {*leftovers, *expired}),
     }
 
 
@@ -96,9 +97,12 @@ def _unused_datasets(store: Store, kept: list[str]) -> list[str]:
     return [name for name in names if name.partition(".")[0] not in used] if used and None not in models else []
 
 
-def _litter(store: Store, before: datetime) -> dict[str, UPath]:
-    """Find what killed runs left: scratch files and undecided decisions in the store, and folders beside it."""
-    models = set(store.names("models"))
+def _litter(store: Store, before: datetime, going: set[str]) -> dict[str, UPath]:
+    """Find what killed runs left: scratch files in the store, folders beside it, and decisions on what is no more.
+
+    The versions that are `going` are as good as gone.
+    """
+    models = set(store.names("models")) - going
     found = {}
     for folder in ("", "datasets", PENDING, "predictions"):
         for name, at in store.find(folder, deep=folder != "").items():
@@ -107,9 +111,10 @@ def _litter(store: Store, before: datetime) -> dict[str, UPath]:
             if at < before and (orphan or SCRATCH.fullmatch(path.name)):
                 found[f"leftover {path}"] = path
     for local in Path(tempfile.gettempdir()).glob(f"{TEMPORARY}*"):
-        facts = local.stat()
-        if facts.st_uid == os.getuid() and datetime.fromtimestamp(facts.st_mtime, UTC) < before:
-            found[f"leftover {local}"] = UPath(local)
+        with suppress(FileNotFoundError):  # A run that has just ended removes its own.
+            facts = local.stat()
+            if facts.st_uid == os.getuid() and datetime.fromtimestamp(facts.st_mtime, UTC) < before:
+                found[f"leftover {local}"] = UPath(local)
     return found
 
 

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from tasks.reporting.markdown import as_picture, describe_interval
 from tasks.scoring.manifest import BatchRun, FileResult, Manifest, plural
 from tasks.steps import get_logger, is_recorded, show_markdown, task
+from tasks.storage.files import TEMPORARY
 from tasks.storage.store import MANIFEST
 
 SHOWN = 50  # files that the summary names; the manifest names all
@@ -50,7 +51,7 @@ def draw_predictions(manifest: Manifest, batch_run: BatchRun) -> bytes:
     """Draw the histogram of a batch as a PNG."""
     from tasks.reporting.plots import draw_histogram  # Importing Matplotlib takes 0.35 s, which only this step needs.
 
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(prefix=TEMPORARY) as folder:
         path = Path(folder) / "histogram.png"
         draw_histogram(batch_run.model, manifest.total.histogram, path)
         return path.read_bytes()

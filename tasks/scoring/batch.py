@@ -14,7 +14,7 @@ from tasks.registry.champion import read_champion
 from tasks.registry.versions import read_version
 from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult, InputFile, Manifest, add_up, plural
 from tasks.steps import get_logger, is_deployed, task
-from tasks.storage.files import describe_file, write_file
+from tasks.storage.files import TEMPORARY, describe_file, write_file
 from tasks.storage.store import MANIFEST, Store, digest, is_local, locate, to_json
 from tasks.tables.parquet import join_parquet
 
@@ -98,7 +98,7 @@ def _join(pieces: list[UPath], target: Path, kind: str) -> None:
     if not kind.endswith("parquet"):
         write_file(target, _read_pieces(pieces, one_header=kind == ".rejects.csv"))
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
         join_parquet(target, [_local(piece, Path(folder) / str(index)) for index, piece in enumerate(pieces)])
 
 

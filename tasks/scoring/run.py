@@ -20,7 +20,7 @@ from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult
 from tasks.scoring.plan import digest_input
 from tasks.scoring.score import Scored, Scorer
 from tasks.steps import get_logger, is_recorded, task
-from tasks.storage.files import describe_file, map_in_order, write_file
+from tasks.storage.files import TEMPORARY, describe_file, map_in_order, write_file
 from tasks.storage.store import Store, digest, is_local, locate, to_json
 from tasks.tables.contract import ADDED, TEXT, check_types, find_columns
 from tasks.tables.csv import cut_blocks, read_header
@@ -64,7 +64,7 @@ def read_parquet(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator
     """Read a chunk of Parquet; a file behind a URL is first copied to the disk."""
     with (
         open_input(chunk.source.path) as (stream, hashing),
-        tempfile.NamedTemporaryFile(suffix=".parquet") as copy,
+        tempfile.NamedTemporaryFile(prefix=TEMPORARY, suffix=".parquet") as copy,
     ):
         path = locate(chunk.source.path)
         if not is_local(path):

@@ -1,0 +1,292 @@
+"""Scenarios, what is done to them, and what must hold afterwards, whatever was done.
+
+A scenario is a command on a store that was prepared. It is killed at a step, then run again, then the store is
+cleaned. Right after the kill the store must be whole, the pointer old or new, and the log agree with it. In the end all
+must be as if nothing had happened.
+"""
+
+import io
+import itertools
+import json
+import os
+import random
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from tasks.errors import UserError
+from tasks.registry.champion import promote, read_champion, read_log
+from tasks.registry.verify import verify
+from tasks.storage.store import Store, digest, locate
+from tests.faults.faults import Fault
+from tests.faults.zygote import Outcome, Zygote
+from tests.helpers import make_version
+
+A, B = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"
+KILLS, REQUESTS = {"step", "torn write"}, {"request", "reply", "lost reply"}
+HARM = ("loss", "wrong answer", "traceback", "hang", "litter")
+VOLATILE = re.compile(rb'"(at|since|created_at|id)": ?"[^"]*"')
+NEW = re.compile(r"(?!2026010|2026012|2026011)\d{8}T\d{6}Z-[0-9a-f]{6}")  # versions that a scenario made
+
+
+@dataclass(frozen=True, eq=False)
+class Scenario:
+    """A command, and the world it is run in."""
+
+    name: str
+    command: str
+    arguments: dict[str, Any]
+    prepare: Callable[["World"], None]
+    refused_again: bool = False  # whether a second run may be refused, since the first one was done
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclass(frozen=True)
+class Harm:
+    """Something that must not be."""
+
+    kind: str  # one of HARM
+    message: str
+    fault: Fault
+
+    def __str__(self) -> str:
+        return f"{self.fault.kind} {self.fault.at} {self.fault.size or ''}: {self.kind}: {self.message[-500:]}"
+
+
+TRIED: Counter[str] = Counter()  # kind of fault -> how often it was tried
+DONE: Counter[tuple[str, str]] = Counter()  # kind of fault, kind of harm -> how often it did that
+
+
+def make_table() -> str:
+    """What was tried, by kind of fault, and what it did."""
+    lines = [f"{'fault':<24}{'tried':>9}" + "".join(f"{kind:>14}" for kind in HARM)]
+    for fault, tried in sorted(TRIED.items()):
+        lines.append(f"{fault:<24}{tried:>9,}" + "".join(f"{DONE[fault, kind]:>14,}" for kind in HARM))
+    return "\n".join(lines)
+
+
+class World:
+    """A folder or bucket with a store in it, made anew for every case, and the process that runs commands on it."""
+
+    def __init__(self, zygote: Zygote, root: str, scratch: Path) -> None:
+        self.zygote, self.root, self.scratch = zygote, root, scratch
+        self.store = Store(f"{root}/store")
+        self.templates: dict[Scenario, dict[str, bytes]] = {}  # path -> content
+
+    def reset(self, scenario: Scenario) -> None:
+        """Make the world as the scenario wants it."""
+        fs, root = self.store.root.fs, self.store.root.path.rstrip("/").removesuffix("/store")
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        self.scratch.mkdir()
+        if fs.exists(root):
+            fs.rm(root, recursive=True)
+        if scenario not in self.templates:
+            scenario.prepare(self)
+            self.templates[scenario] = {path: fs.cat_file(path) for path in fs.find(root)}
+            return
+        for folder in {path.rpartition("/")[0] for path in self.templates[scenario]} if self.store.local else ():
+            Path(folder).mkdir(parents=True, exist_ok=True)
+        fs.pipe(self.templates[scenario])
+
+    def run(self, command: str, fault: Fault = Fault(), **arguments: Any) -> Outcome:
+        """Run a command in this world."""
+        arguments = json.loads(json.dumps(arguments).replace("WORLD", self.root))
+        return self.zygote.run(str(self.store.root), str(self.scratch), command, fault, **arguments)
+
+    def read(self) -> dict[str, bytes]:
+        """Everything that a run may leave, without what differs from run to run."""
+        fs, found = self.store.root.fs, {}
+        for path in sorted(fs.find(self.store.root.path)):
+            name = path.removeprefix(self.store.root.path.rstrip("/") + "/")
+            if name != ".lock":
+                found[NEW.sub("NEW", name)] = plain(name, fs.cat_file(path))
+        found |= {f"temporary {path.name}": b"" for path in self.scratch.iterdir()}
+        found["promotions.jsonl"] = b"\n".join(f"{a} {v}: {r}".encode() for a, v, r in standing(self.store))
+        return found
+
+
+def plain(name: str, data: bytes) -> bytes:
+    """Leave out of a file what differs from run to run: times, and all of what tells them in other ways."""
+    if NEW.search(name) and not name.endswith((".csv", ".png")):
+        return b""
+    return VOLATILE.sub(rb'"\1": "-"', NEW.sub("NEW", data.decode()).encode()) if data[:1] == b"{" else data
+
+
+def standing(store: Store) -> list[tuple[str, str, str]]:
+    """The log, in which what was done twice in a row stands once: a command may be given again."""
+    entries = [(entry["action"], NEW.sub("NEW", entry["version"]), entry["reason"]) for entry in read_log(store)]
+    return [entry for entry, _ in itertools.groupby(entries)]
+
+
+def look(store: Store, allowed: set[str | None]) -> Iterator[tuple[str, str]]:
+    """What is wrong with a store right after a kill; `allowed` are the versions that may be champion."""
+    try:
+        for sentence in verify(store):
+            yield "loss", sentence
+        champion, log = read_champion(store), read_log(store)
+    except UserError as error:
+        yield "loss", str(error)
+        return
+    version = champion.version if champion else None
+    if version and NEW.fullmatch(version):
+        allowed = {version if name == "NEW" else name for name in allowed}
+    if version not in allowed:
+        yield "wrong answer", f"the champion is {version}"
+    served = [entry["version"] for entry in log if entry["action"] != "refused"]
+    if (served[-1] if served else None) != version:
+        yield "loss", f"the log ends with {served[-1:]}, and {version} is the champion"
+
+
+def differ(expected: dict[str, bytes], found: dict[str, bytes]) -> Iterator[tuple[str, str]]:
+    """What is not as it would be if nothing had happened."""
+    for name in sorted(expected.keys() | found.keys()):
+        if name not in found:
+            yield "loss", f"{name} is missing"
+        elif name not in expected:
+            yield "litter", f"{name} is left over"
+        elif found[name] != expected[name]:
+            yield "wrong answer", f"{name} is {found[name][:200]!r} and not {expected[name][:200]!r}"
+
+
+def finish(world: World, outcome: Outcome, scenario: Scenario) -> Iterator[tuple[str, str]]:
+    """Run the command again until it is done, then clean what is old."""
+    for _ in range(2):
+        if outcome.ok or (outcome.status == "refused" and scenario.refused_again):
+            break
+        outcome = world.run(scenario.command, **scenario.arguments)
+    if outcome.status in ("traceback", "hang"):
+        yield outcome.status, outcome.message
+    elif not outcome.ok and not scenario.refused_again:
+        yield "loss", f"refused: {outcome.message}"
+    cleaned = world.run("clean", days_later=3)
+    if not cleaned.ok:
+        yield "traceback" if cleaned.status == "traceback" else "loss", f"clean: {cleaned.message}"
+
+
+def attempt(world: World, scenario: Scenario, fault: Fault, expected: dict[str, bytes]) -> list[Harm]:
+    """Do one thing to one scenario, and say what is not as it should be."""
+    world.reset(scenario)
+    before = read_champion(world.store)
+    after = json.loads(expected["champion.json"])["version"] if "champion.json" in expected else None
+    outcome = world.run(scenario.command, fault, **scenario.arguments)
+    found = []
+    if outcome.status in ("traceback", "hang"):
+        found.append((outcome.status, outcome.message))
+    if outcome.status == "refused":
+        found.append(("wrong answer", f"refused: {outcome.message}"))
+    found += look(world.store, {before.version if before else None, after})
+    if not found:
+        found += finish(world, outcome, scenario)
+        found += look(world.store, {after})
+        found += differ(expected, world.read())
+    return [Harm(kind, message, fault) for kind, message in found]
+
+
+def explore(worlds: list[World], scenario: Scenario, kinds: set[str], sample: int = 10_000) -> list[str]:
+    """Do to a scenario what can be done to it, or a sample of that, in all worlds at a time, and count it."""
+    seed = int(os.environ.get("SEED", "1"))
+    wanted = int(os.environ.get("FAULTS", "0")) // (2 * len(SCENARIOS) + 1)  # in each test
+    print(f"seed {seed}")  # noqa: T201
+
+    def work(world: World, share: int) -> list[tuple[Fault, list[Harm]]]:
+        outcome, expected = undisturbed(world, scenario)
+        faults = [fault for fault in faults_of(outcome) if fault.kind in kinds]
+        rng = random.Random(seed)  # noqa: S311
+        chosen = rng.sample(faults, min(sample, len(faults)))
+        more = rng.choices(faults, k=wanted - len(chosen)) if wanted > len(chosen) else []
+        chosen += [replace(fault, size=rng.randrange(5000)) for fault in more]
+        return [(fault, attempt(world, scenario, fault, expected)) for fault in chosen[share :: len(worlds)]]
+
+    with ThreadPoolExecutor(len(worlds)) as pool:
+        tried = [pair for pairs in pool.map(work, worlds, range(len(worlds))) for pair in pairs]
+    place = "on S3" if not worlds[0].store.local else "on a disk"
+    for fault, harm in tried:
+        TRIED[f"{fault.kind} {place}"] += 1
+        DONE.update({(f"{fault.kind} {place}", one.kind) for one in harm})
+    return [str(one) for _, harm in tried for one in harm]
+
+
+def undisturbed(world: World, scenario: Scenario) -> tuple[Outcome, dict[str, bytes]]:
+    """Run the scenario without any fault: the steps it takes, and the world in the end."""
+    world.reset(scenario)
+    outcome = world.run(scenario.command, **scenario.arguments)
+    assert outcome.ok, outcome.message
+    assert not list(finish(world, outcome, scenario))
+    return outcome, world.read()
+
+
+def faults_of(outcome: Outcome) -> Iterable[Fault]:
+    """Every kill that a command can be given, by the steps that it takes."""
+    for number, name in enumerate(outcome.steps, 1):
+        yield Fault("step", number)
+        if name.startswith("open "):
+            yield Fault("torn write", number, 0)
+            yield Fault("torn write", number, 40)
+    for number in range(1, outcome.requests + 1):
+        yield Fault("request", number)
+        yield Fault("reply", number)
+        yield Fault("lost reply", number)
+
+
+def two_versions(world: World) -> None:
+    """Make a store whose champion is the first of two versions."""
+    make_version(world.store, A)
+    make_version(world.store, B, weights=[2.0])
+    promote(world.store, A, "at first")
+
+
+def two_champions(world: World) -> None:
+    """Make a store whose second version took the place of the first."""
+    two_versions(world)
+    promote(world.store, B, "better")
+
+
+def old_versions(world: World) -> None:
+    """Make a store with much that retention does not keep."""
+    two_champions(world)
+    for day in range(4, 28):
+        make_version(world.store, f"202601{day:02}T000000Z-{day:06}")
+    for name in (f"datasets/{digest(b'old')}.csv", "models/20260104T000000Z-dddddd/plots/fit.png"):
+        world.store.write(world.store.root / name, b"old")
+
+
+def inbox(world: World) -> None:
+    """Make a store with a champion, and three files to predict."""
+    two_versions(world)
+    folder = locate(f"{world.root}/inbox")
+    world.store.write(folder / "a.csv", b"id,RM\n1,5\n2,x\n" + b"3,6\n" * 1000)
+    world.store.write(folder / "b.csv", b"id,RM\n1,5\n")
+    table = io.BytesIO()
+    pl.DataFrame({"RM": [5.0, None, 7.0]}).write_parquet(table)
+    world.store.write(folder / "c.parquet", table.getvalue())
+
+
+def changed_inbox(world: World) -> None:
+    """Make a store with predictions of which one input has changed since, one is gone and one is new."""
+    inbox(world)
+    assert world.run("predict", inputs=["WORLD/inbox"]).ok
+    folder = locate(f"{world.root}/inbox")
+    world.store.write(folder / "a.csv", b"id,RM\n1,7\n" + b"3,6\n" * 2000)
+    world.store.write(folder / "d.csv", b"RM\n8\n")
+    (folder / "c.parquet").unlink()
+
+
+PREDICT = {"inputs": ["WORLD/inbox"]}
+SCENARIOS = [
+    Scenario("promote", "promote", {"version": B}, two_versions),
+    Scenario("rollback", "rollback", {}, two_champions, refused_again=True),
+    Scenario("clean", "clean", {"newest": 20, "days": 0}, old_versions),
+    Scenario("predict", "predict", PREDICT, inbox),
+    Scenario("predict again", "predict", PREDICT, changed_inbox),
+    Scenario("predict to Parquet", "predict", PREDICT | {"format": "parquet"}, inbox),
+]
+RETRAIN = Scenario("retrain", "retrain", {}, lambda world: world.store.root.mkdir(parents=True))

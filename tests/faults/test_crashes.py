@@ -1,0 +1,24 @@
+"""Commands killed at every step that they take, on a disk and in a bucket."""
+
+import pytest
+
+from tests.faults.matrix import KILLS, REQUESTS, RETRAIN, SCENARIOS, Scenario, World, explore
+
+pytestmark = pytest.mark.timeout(0)  # a command that hangs is ended by itself, and N may be large
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_a_kill_at_any_step_loses_nothing(worlds: list[World], scenario: Scenario) -> None:
+    found = explore(worlds, scenario, KILLS)
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+def test_a_kill_at_any_request_loses_nothing(s3_worlds: list[World], scenario: Scenario) -> None:
+    found = explore(s3_worlds, scenario, REQUESTS, sample=12)
+    assert not found, "\n".join(found)
+
+
+def test_a_killed_retrain_is_made_good_by_the_next(worlds: list[World]) -> None:
+    found = explore(worlds, RETRAIN, KILLS, sample=10)
+    assert not found, "\n".join(found)

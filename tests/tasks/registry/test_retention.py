@@ -4,11 +4,14 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 from upath import UPath
 
 from tasks.dataset.download import dataset_file
@@ -58,7 +61,9 @@ def test_versions_promoted_of_late_stay(full: Store) -> None:
 
 def test_unfinished_versions_go_when_they_are_old_and_what_is_not_ours_stays(full: Store) -> None:
     now = datetime.now(UTC)
-    for name in (f"{now - timedelta(hours=30):%Y%m%dT%H%M%SZ}-000000", f"{now:%Y%m%dT%H%M%SZ}-111111", "notes"):
+    ages = {"000000": 30, "111111": 2, "222222": 0}
+    names = [f"{now - timedelta(hours=hours):%Y%m%dT%H%M%SZ}-{name}" for name, hours in ages.items()]
+    for name in (*names, "notes"):
         full.write(version_folder(full, name) / "model.keras", b"half")
     (old,) = [name for name in clean_store(full, Retention()) if name.startswith("unfinished")]
     assert old.endswith("-000000")
@@ -172,3 +177,29 @@ def test_a_bucket_lets_no_version_be_promoted_while_it_goes(s3: str, monkeypatch
     assert list_versions(shared) == list("acf")
     assert read_champion(shared).removing == []  # type: ignore[union-attr]
     assert verify(shared) == []
+
+
+def test_datasets_stay_where_no_version_is_left_to_use_them(store: Store) -> None:
+    store.write(dataset_file(store, "1" * 64, ".npz"), b"unused")
+    assert clean_store(store, STRICT) == []
+
+
+def test_versions_refused_of_late_need_not_stay(full: Store) -> None:
+    for version in "df":
+        log_decision(full, "refused", version, "")
+    assert clean_store(full, Retention(newest=1, days=30)) == ["model a", "model d", "model e"]
+
+
+def test_nothing_can_be_promoted_while_clean_looks_and_removes(full: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    look, remove, seen = retention.find_expired, Store.remove, []
+
+    def check(call: Callable[..., Any], *args: Any) -> Any:
+        with pytest.raises(Timeout):
+            FileLock(f"{full.root}/.lock", timeout=0).acquire()
+        seen.append(call)
+        return call(*args)
+
+    monkeypatch.setattr(retention, "find_expired", partial(check, look))
+    monkeypatch.setattr(Store, "remove", lambda store, path: check(remove, store, path))
+    clean_store(full, STRICT)
+    assert seen == [look, remove, remove, remove]

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from upath import UPath
 
 from tasks.errors import UserError
 from tasks.registry.versions import list_versions, publish_version, read_version, start_version
@@ -109,3 +110,27 @@ def test_a_file_that_has_changed_since_is_not_replaced(store: Store, s3: str) ->
         assert kind.swap(path, first, b"3")
         assert not kind.swap(path, first, b"4")
         assert kind.read(path) == b"3"
+
+
+def test_a_bucket_gets_the_manifest_last_and_shows_at_once_what_others_wrote(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, written = Store(f"{s3}/order"), []
+    assert list_versions(shared) == []
+    version, folder = start_version(shared)
+    (folder / "plots").mkdir()
+    for name in ("metrics.json", "plots/fit.png"):
+        (folder / name).write_text("{}")
+    write = Store.write
+
+    def note(store: Store, path: UPath, data: bytes) -> None:
+        written.append(path.name)
+        write(store, path, data)
+
+    monkeypatch.setattr(Store, "write", note)
+    publish_version(shared, version, folder)
+    assert written == ["metrics.json", "fit.png", "manifest.json"]
+    assert list_versions(shared) == [version]
+    code = "import sys; from upath import UPath; UPath(sys.argv[1]).write_bytes(b'{}')"
+    subprocess.run([sys.executable, "-c", code, f"{s3}/order/models/by-another/manifest.json"], check=True)
+    assert list_versions(shared) == [version, "by-another"]

@@ -84,19 +84,10 @@ def retrain(
     began = datetime.now(UTC)
     location = run(flow, dataset, training, table, promotion, retention, force)
     model = read_version(Store(), location.rpartition("/")[2])
-<<<<<<< Updated upstream
-    standing, champion = describe_standing(Store(), model.version), read_champion(Store())
-    serving = f"{champion.version} is the champion" if champion else "There is no champion yet"
-    news = f"Nothing has changed since {model.version}, so nothing was trained. {serving}.\n"
-    unchanged = "" if model.created_at >= began else news
-    value = {"location": location, "standing": standing, **model.model_dump(mode="json")}
-    _print(value, summarize(location, model, standing, unchanged), json)
-=======
     standing, unchanged = describe_standing(Store(), model.version), model.created_at < began
     news = describe_unchanged(Store(), model.version) if unchanged else ""
     value = {"location": location, "unchanged": unchanged, "standing": standing, **model.model_dump(mode="json")}
     _print(value, summarize(location, model, standing, news), json)
->>>>>>> Stashed changes
 
 
 @app.command

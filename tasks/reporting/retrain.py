@@ -110,7 +110,7 @@ def write_markdown(
 def describe_unchanged(store: Store, version: str) -> str:
     """Say that nothing was trained since an existing version would only come out again, and which one serves."""
     champion = read_champion(store)
-    serving = f"{champion.version} is the champion." if champion else "There is no champion."
+    serving = f"{champion.version} is the champion." if champion else "There is no champion yet."
     return f"Nothing has changed since {version}, so nothing was trained. {serving}\n"
 
 

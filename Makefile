@@ -28,6 +28,8 @@ lint: .venv/done
 	$(bin)/mypy
 	$(bin)/mypy --python-version 3.13  # Prefect has other types there
 	$(bin)/lint-imports
+	$(bin)/complexipy  # the cognitive complexity of each function
+	@find flows tasks deployments -name '*.py' | xargs wc -l | awk '$$1 > 250 && $$2 != "total" {print "over 250 lines:", $$0; bad = 1} END {exit bad}'
 
 bench: .venv/done
 	$(bin)/python -m tests.benchmarks.retraining

@@ -161,14 +161,7 @@ async def _describe_schedules(client: PrefectClient) -> list[str]:
 
 async def _register_automations(client: PrefectClient) -> None:
     """Create or update automations by name, and remove those of ours that left the file."""
-    alert_block = await _alert_block(client)
-    wanted = {}
-    for config in yaml.safe_load(AUTOMATIONS_FILE.read_text())["automations"]:
-        for action in config["actions"]:
-            if action["type"] == "send-notification":
-                action["block_document_id"] = alert_block
-        if alert_block or "alert" not in config["name"]:
-            wanted[config["name"]] = AutomationCore.model_validate(config)
+    wanted = _read_automations(await _alert_block(client))
     for known in await client.read_automations():
         if automation := wanted.pop(known.name, None):
             # Writing it anew would make the server forget which runs it is waiting for.
@@ -178,6 +171,18 @@ async def _register_automations(client: PrefectClient) -> None:
             await client.delete_automation(known.id)
     for automation in wanted.values():
         await client.create_automation(automation)
+
+
+def _read_automations(alert_block: str | None) -> dict[str, AutomationCore]:
+    """Read automations.yaml by name; without a block to send alerts with, those that alert are left out."""
+    found = {}
+    for config in yaml.safe_load(AUTOMATIONS_FILE.read_text())["automations"]:
+        for action in config["actions"]:
+            if action["type"] == "send-notification":
+                action["block_document_id"] = alert_block
+        if alert_block or "alert" not in config["name"]:
+            found[config["name"]] = AutomationCore.model_validate(config)
+    return found
 
 
 async def _alert_block(client: PrefectClient) -> str | None:

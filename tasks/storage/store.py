@@ -1,6 +1,6 @@
-"""The model store: every write of the project goes through this door, on a disk and on an object store alike.
+"""The model store: every write of the project comes through here, to a disk and to an object store alike.
 
-The one commit rule is "manifest last": a folder counts when its `manifest.json` stands, and is ignored before.
+The one commit rule is "manifest last": a folder does not exist for readers before its `manifest.json` is written.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ class Tagged(NamedTuple):
 
 
 def digest(data: bytes) -> str:
-    """The sha256 of some bytes, in hex."""
+    """Digest some bytes with sha256, in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
@@ -243,7 +243,6 @@ class Store:
         Raises:
             UserError: the store refuses a write.
         """
-        probe = self.root / f".probe.{secrets.token_hex(4)}"
-        self.write(probe, b"")
+        self.write(probe := self.root / f".probe.{secrets.token_hex(4)}", b"")
         with user_errors(probe):
             probe.unlink()

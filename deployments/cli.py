@@ -78,16 +78,15 @@ def retrain(
     from flows.retrain import retrain as flow
     from tasks.registry.champion import describe_standing
     from tasks.registry.versions import read_version
-    from tasks.reporting.retrain import describe_unchanged, summarize
+    from tasks.reporting.retrain import summarize
     from tasks.storage.store import Store
 
     began = datetime.now(UTC)
-    location = run(flow, dataset, training, table, promotion, retention, force)
-    model = read_version(Store(), location.rpartition("/")[2])
-    standing, unchanged = describe_standing(Store(), model.version), model.created_at < began
-    news = describe_unchanged(Store(), model.version) if unchanged else ""
+    location, store = run(flow, dataset, training, table, promotion, retention, force), Store()
+    model = read_version(store, location.rpartition("/")[2])
+    unchanged, standing = model.created_at < began, describe_standing(store, model.version)
     value = {"location": location, "unchanged": unchanged, "standing": standing, **model.model_dump(mode="json")}
-    _print(value, summarize(location, model, standing, news), json)
+    _print(value, summarize(store, model, unchanged), json)
 
 
 @app.command

@@ -8,9 +8,8 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.sorting import TaskRunSort
 
-from tasks.errors import UserError
-from tasks.registry.champion import describe_standing
-from tasks.registry.versions import list_versions, read_version, version_folder
+from tasks.errors import WorkError
+from tasks.registry.versions import list_versions, read_version
 from tasks.reporting.retrain import summarize
 from tasks.storage.store import Store
 
@@ -42,16 +41,16 @@ def report(run: FlowRun) -> str:
     """Return the summary that `linear-neuron retrain` prints of a run that has ended.
 
     Raises:
-        UserError: the run did not complete.
+        WorkError: the run did not complete.
     """
     with get_client(sync_client=True) as client:
         run = client.read_flow_run(run.id)
     message = (run.state and run.state.message) or ""
     if not run.state or not run.state.is_completed():
-        raise UserError(f"The run {run.name} ended {run.state_name}: {message}")
+        raise WorkError(f"The run {run.name} ended {run.state_name}: {message}")
     store = Store()
     unchanged = re.search(r"\d{8}T\d{6}Z-[0-9a-f]{6}", message)
     versions = [unchanged[0]] if unchanged else reversed(list_versions(store))
     models = (read_version(store, version) for version in versions)
     model = next(model for model in models if unchanged or model.lineage.get("flow_run_id") == str(run.id))
-    return summarize(str(version_folder(store, model.version)), model, describe_standing(store, model.version))
+    return summarize(store, model, bool(unchanged))

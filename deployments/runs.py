@@ -12,12 +12,11 @@ import httpx
 from prefect import Flow, tags
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
-from deployments.prepare import UP_FILE
+from deployments.prepare import locate_up_file
 from tasks.errors import UserError
 from tasks.steps import PLAIN_LOGGER, RUN_LOGGERS
-from tasks.storage.store import Store
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -61,19 +60,17 @@ def find_api() -> str | None:
     Raises:
         UserError: the API that is named does not answer, or refuses us.
     """
-    url: str | None = PREFECT_API_URL.value() or _find_stack(Store())
+    url: str | None = PREFECT_API_URL.value() or _find_stack()
     if url:
         with temporary_settings({PREFECT_API_URL: url}), user_errors(url), get_client(sync_client=True) as client:
             client.read_flows(limit=1)
     return url
 
 
-def _find_stack(store: Store) -> str | None:
+def _find_stack() -> str | None:
     """The address in UP_FILE; None where the process that wrote it is gone or its server does not answer."""
-    if not store.local:
-        return None
     try:
-        stack = json.loads((store.root / UP_FILE).read_text())
+        stack = json.loads(locate_up_file(PREFECT_HOME.value()).read_text())
         os.kill(stack["pid"], 0)  # Nothing is sent; it raises for a process that is gone.
         httpx.get(f"{stack['url']}/health", timeout=5).raise_for_status()
     except (OSError, ValueError, httpx.HTTPError):

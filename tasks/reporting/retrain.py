@@ -10,7 +10,8 @@ from typing import Any
 
 from tasks.dataset.rows import Split
 from tasks.model import ModelVersion
-from tasks.registry.champion import PromotionDecision, read_champion
+from tasks.registry.champion import PromotionDecision, describe_standing, read_champion
+from tasks.registry.versions import version_folder
 from tasks.reporting.markdown import amount, as_picture, as_table, describe_interval, number, render_page
 from tasks.steps import show_markdown, show_table, task
 from tasks.storage.store import Store
@@ -107,31 +108,28 @@ def write_markdown(
     return "\n\n".join(parts) + "\n"
 
 
-def describe_unchanged(store: Store, version: str) -> str:
-    """Say that nothing was trained since an existing version would only come out again, and which one serves."""
-    champion = read_champion(store)
-    serving = f"{champion.version} is the champion." if champion else "There is no champion yet."
-    return f"Nothing has changed since {version}, so nothing was trained. {serving}\n"
-
-
-def summarize(location: str, model: ModelVersion, standing: str, unchanged: str = "") -> str:
+def summarize(store: Store, model: ModelVersion, unchanged: bool) -> str:
     """Say what came out, for the terminal; the last line is the version's folder or URL alone.
 
     Args:
-        location: the version's folder or URL.
+        store: where the version is.
         model: the version.
-        standing: whether it serves, and why.
-        unchanged: a sentence that says so where nothing was trained.
+        unchanged: whether it was there already, so that nothing was trained.
     """
-    test = model.metrics["test"]
+    location, test = version_folder(store, model.version), model.metrics["test"]
     errors = {name: f"{number(test[name]['mse']):>9}" for name in MODELS}
+    news = ""
+    if unchanged:
+        champion = read_champion(store)
+        serving = f"{champion.version} is the champion." if champion else "There is no champion yet."
+        news = f"Nothing has changed since {model.version}, so nothing was trained. {serving}\n"
     return f"""
-{unchanged}Data          {model.dataset["name"]} ({model.dataset["source"]}), {test["rows"]} test rows
+{news}Data          {model.dataset["name"]} ({model.dataset["source"]}), {test["rows"]} test rows
 Neuron        {model.linear_model.formula(model.features, model.target)}
 Test MSE      {errors["neuron"]}  neuron
               {errors["mean"]}  mean predictor
               {errors["least_squares"]}  least squares
-Standing      {standing}
+Standing      {describe_standing(store, model.version)}
 Report        {location}/report.html
 Predictions   {location}/predictions_test.csv
               {location}/predictions_table.csv

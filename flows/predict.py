@@ -10,6 +10,7 @@ from tasks.scoring.batch import check_failures, invalidate_manifest, publish_bat
 from tasks.scoring.inputs import find_inputs
 from tasks.scoring.plan import plan_batch
 from tasks.scoring.run import score_groups
+from tasks.steps import end_as
 
 
 def run_name() -> str:
@@ -30,6 +31,8 @@ def predict(batch: Batch = Batch()) -> str:
         Where the predictions are: their folder or URL.
     """
     root, files = find_inputs(batch)
+    if not files:
+        return end_as("Empty", "There is no file to predict.", root)
     batch_run = start_batch(batch, root)
     groups, kept = plan_batch(files, batch_run)
     invalidate_manifest(groups, batch_run)

@@ -126,7 +126,8 @@ class Batch(Parameters):
     """Kind of the prediction files; same keeps that of each input."""
 
     columns: list[Annotated[str, Field(pattern=r"^[^=]+=.+$")]] = []
-    """Where a feature goes by another name in the files: FEATURE=COLUMN, such as RM=rooms."""
+    """Where a feature goes by another name in some files: FEATURE=COLUMN, such as RM=rooms. A feature may have several
+    names, of which a file has one; a file without any of them may still have the feature's own."""
 
     interval: int = Field(90, ge=50, le=99)
     """Percent of the true values that the prediction interval should hold."""
@@ -141,6 +142,9 @@ class Batch(Parameters):
     """The cluster's scheduler, such as tcp://host:8786. Empty starts a cluster on this machine."""
 
     @property
-    def mapping(self) -> dict[str, str]:
-        """Feature -> column, for those that differ."""
-        return dict(pair.split("=", 1) for pair in self.columns)
+    def mapping(self) -> dict[str, list[str]]:
+        """Feature -> the other names that it may go by."""
+        names: dict[str, list[str]] = {}
+        for feature, _, column in (pair.partition("=") for pair in self.columns):
+            names.setdefault(feature, []).append(column)
+        return names

@@ -36,6 +36,11 @@ def start_batch(batch: Batch, root: str) -> BatchRun:
     if champion is None:
         raise UserError(f"{store.root} has no champion yet; make one by: linear-neuron retrain")
     model = read_version(store, champion.version)
+    if unknown := [name for name in batch.mapping if name not in model.features]:
+        raise UserError(
+            f"--columns names {', '.join(unknown)}, which {model.version} does not read; "
+            f"it reads {', '.join(model.features)}."
+        )
     settings = batch.model_dump(include={"format", "columns", "interval"})
     name = f"{model.version}-{digest(to_json([root, settings]))[:8]}"
     home = Store(str(locate(batch.output) / name if batch.output else store.root / "predictions" / name))

@@ -8,7 +8,7 @@ from typing import Any
 from tasks.errors import UserError
 from tasks.parameters import Batch
 from tasks.scoring.manifest import InputFile, plural
-from tasks.steps import get_logger, task
+from tasks.steps import get_logger, is_deployed, task
 from tasks.storage.store import locate
 
 MAGIC = re.compile(r"[*?\[]")
@@ -27,11 +27,11 @@ def list_files(text: str) -> tuple[str, list[InputFile]]:
     path = locate(text)
     fs, name = path.fs, path.path.rstrip("/")
     try:
-        if fs.isfile(name):
+        if fs.isfile(name) or (fs.exists(name) and not fs.isdir(name)):
             root, infos = str(PurePosixPath(name).parent), [fs.info(name)]
             return _address(fs, root), [_describe(fs, infos[0])]
         if fs.isdir(name):
-            root, infos = name, [info for info in fs.ls(name, detail=True) if info["type"] == "file"]
+            root, infos = name, [info for info in fs.ls(name, detail=True) if _is_file(fs, info)]
         else:
             root, infos = MAGIC.split(name)[0].rpartition("/")[0], list(fs.glob(name, detail=True).values())
             if not infos:
@@ -40,8 +40,17 @@ def list_files(text: str) -> tuple[str, list[InputFile]]:
         raise UserError(f"There is nothing at {text}; name files, folders, globs or URLs that exist.") from None
     except OSError as error:
         raise UserError(f"{text} can't be read: {error.strerror or error}.") from error
-    chosen = [info for info in infos if KNOWN.search(info["name"]) and not LEFT_OUT.search(info["name"])]
+    infos = [info for info in infos if not LEFT_OUT.search(info["name"])]
+    chosen = [info for info in infos if KNOWN.search(info["name"])]
+    if others := [PurePosixPath(info["name"]).name for info in infos if info not in chosen]:
+        shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
+        get_logger().warning("Left out of %s, %s of another kind: %s", text, plural(len(others), "file"), shown)
     return _address(fs, root), [_describe(fs, info) for info in chosen]
+
+
+def _is_file(fs: Any, info: dict[str, Any]) -> bool:
+    """Whether a name in a folder is a file, or a link to one."""
+    return info["type"] == "file" or (bool(info.get("islink")) and bool(fs.isfile(info["name"])))
 
 
 def _address(fs: Any, name: str) -> str:
@@ -50,8 +59,8 @@ def _address(fs: Any, name: str) -> str:
 
 def _describe(fs: Any, info: dict[str, Any]) -> InputFile:
     error = ""
-    if info["type"] != "file":
-        error = "this is a folder and not a file"
+    if not _is_file(fs, info):
+        error = f"this is {'a folder and ' if info['type'] == 'directory' else ''}not a file"
     elif not KNOWN.search(info["name"]):
         error = "its name must end in .csv, .csv.gz, .csv.zst or .parquet"
     return InputFile(path=_address(fs, info["name"]), name="", size=info.get("size") or 0, error=error)
@@ -80,7 +89,13 @@ def find_sources(inputs: list[str]) -> tuple[str, list[InputFile]]:
 
 @task("Find the inputs", retries=2, timeout_seconds=600)
 def find_inputs(batch: Batch) -> tuple[str, list[InputFile]]:
-    """Find the folder that all inputs share, and the files to predict."""
+    """Find the folder that all inputs share, and the files to predict.
+
+    Raises:
+        UserError: there are none; a deployment's inbox may be empty.
+    """
     root, sources = find_sources(batch.inputs)
+    if not sources and not is_deployed():
+        raise UserError(f"There is no file to predict in {', '.join(batch.inputs)}; put CSV or Parquet files there.")
     get_logger().info("Found %s, %.1f MB", plural(len(sources), "file"), sum(source.size for source in sources) / 1e6)
     return root, sources

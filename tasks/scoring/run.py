@@ -22,7 +22,7 @@ from tasks.scoring.score import Scored, Scorer
 from tasks.steps import get_logger, is_recorded, task
 from tasks.storage.files import TEMPORARY, describe_file, map_in_order, write_file
 from tasks.storage.store import Store, digest, is_local, locate, to_json
-from tasks.tables.contract import ADDED, TEXT, check_types, find_columns
+from tasks.tables.contract import ADDED, TEXT, check_names, check_types, find_columns
 from tasks.tables.csv import cut_blocks, read_header
 from tasks.tables.parquet import count_rows, open_parquet, read_rows, write_parquet
 from tasks.tables.stream import open_input
@@ -50,6 +50,8 @@ def read_csv(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator[Rea
         raw, columns = read_header(stream)
     line_end = "\r\n" if raw.endswith(b"\r\n") else "\n"
     names = find_columns(columns, batch_run.model.features, batch_run.batch.mapping)
+    if not chunk.to_csv(batch_run.batch):
+        check_names(columns)
     scorer = Scorer(batch_run, columns, names, chunk.to_csv(batch_run.batch), line_end)
     header = b",".join([raw.rstrip(b"\r\n"), *(name.encode() for name in ADDED)]) + line_end.encode()
     with open_input(chunk.source.path, chunk.start, chunk.stop, on_read) as (stream, hashing):

@@ -1,11 +1,14 @@
 """What a row must be to be predicted, and the reason why one is rejected."""
 
+from difflib import get_close_matches
+
 import polars as pl
 
 from tasks.errors import UserError
 
 F32, F64, TEXT = pl.Float32(), pl.Float64(), pl.String()
 ADDED = {"prediction": F32, "prediction_low": F32, "prediction_high": F32, "extrapolated": pl.Boolean()}
+SHOWN = 20  # columns that an error names
 LINE, RAW, LAST = "\0line", "\0raw", "\0last"  # names that no column of a file has
 
 
@@ -52,22 +55,44 @@ def explain_rejects(bad: pl.DataFrame, names: list[str], raw: pl.Expr) -> pl.Dat
     )
 
 
-def find_columns(columns: list[str], features: list[str], mapping: dict[str, str]) -> list[str]:
+def find_columns(columns: list[str], features: list[str], mapping: dict[str, list[str]]) -> list[str]:
     """Find the columns of the features, in the model's order.
 
+    Args:
+        columns: those of the file.
+        features: those of the model.
+        mapping: feature -> other names that it may go by, of which the first that the file has is taken.
+
     Raises:
-        UserError: one is missing, a name stands twice, or a name is that of a column to be added.
+        UserError: one is missing or stands twice, or a column has the name of one that is to be added.
     """
-    names = [mapping.get(feature, feature) for feature in features]
-    for feature, name in zip(features, names, strict=True):
-        if name not in columns:
-            raise UserError(
-                f"there is no column {name!r} among {', '.join(columns)}; name the one that holds it by "
-                f"--columns {feature}=COLUMN, or add the line of column names if it is missing"
-            )
-    if twice := {name for name in columns if columns.count(name) > 1 or name in ADDED}:
+    names = [_find_column(columns, feature, mapping.get(feature, [])) for feature in features]
+    if twice := {name for name in columns if name in ADDED or (name in names and columns.count(name) > 1)}:
         raise UserError(f"column {min(twice)!r} is there already, so it would be ambiguous; rename it")
     return names
+
+
+def _find_column(columns: list[str], feature: str, names: list[str]) -> str:
+    for name in (*names, feature):
+        if name in columns:
+            return name
+    wanted = " or ".join(repr(name) for name in names or [feature])
+    shown = ", ".join(columns[:SHOWN]) + (f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else "")
+    alike = [name for name in columns if name.lower() == feature.lower()] or get_close_matches(feature, columns, 1)
+    raise UserError(
+        f"there is no column {wanted} among {shown}; name the one that holds it by "
+        f"--columns {feature}={alike[0] if alike else 'COLUMN'}, or add the line of column names if it is missing"
+    )
+
+
+def check_names(columns: list[str]) -> None:
+    """Refuse a file of which two columns would have one name in a Parquet file.
+
+    Raises:
+        UserError: names the column.
+    """
+    if twice := {name for name in columns if columns.count(name) > 1}:
+        raise UserError(f"column {min(twice)!r} is there twice, which Parquet does not allow; ask for --format csv")
 
 
 def check_types(schema: dict[str, pl.DataType], names: list[str]) -> None:

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from tasks.errors import UserError
 from tasks.tables.contract import LAST, LINE, RAW, TEXT, explain_broken
+from tasks.tables.stream import check_format
 
 BLOCK_BYTES = 4 << 20  # read at a time; more is no faster, and a block costs some twelve times its size in memory
 LONGEST_LINE = 16 << 20  # bytes; beyond it, this is not a text of lines
@@ -50,14 +51,14 @@ def read_header(stream: BinaryIO) -> tuple[bytes, list[str]]:
     """Read the first line: as it stands, with its byte order mark and line end, and the column names in it.
 
     Raises:
-        UserError: there is no such line.
+        UserError: there is no such line, or it is not that of a CSV file as it is read here.
     """
     raw = stream.readline(LONGEST_LINE)
     if not raw.strip():
         raise UserError(f"{'line 1' if raw else 'the file'} is empty; the first line must name the columns")
+    check_format(raw)
     block = _cut(raw.removeprefix(BOM), 1, last=True)
-    places = [str(place) for place in range(block.text.count(b",") + 1)]
-    header, broken = parse_block(block, places, places)
+    header, broken = parse_block(block, places := [str(place) for place in range(block.text.count(b",") + 1)], places)
     if broken.height:
         raise UserError("line 1 has a quote that does not end; mend the names of the columns")
     return raw, [name.strip() for name in header.select(places).row(0)]

@@ -247,13 +247,6 @@ def test_without_a_place_to_write_nothing_is_predicted(served: Store, inbox: Pat
         predict(Batch(inputs=[str(inbox)], output=str(inbox / "a.csv")))
 
 
-def test_an_empty_inbox_is_a_batch_of_nothing(served: Store, tmp_path: Path, predict: Predict) -> None:
-    (tmp_path / "inbox").mkdir()
-    location = predict(Batch(inputs=[str(tmp_path / "inbox")]))
-    assert contents(location) == {}
-    assert read_manifest(location).total.rows == 0
-
-
 def test_predicting_never_imports_tensorflow() -> None:
     code = "import sys, flows.predict; sys.exit(bool({'tensorflow', 'keras'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
@@ -310,3 +303,20 @@ def test_the_numbers_are_those_of_keras(server: str, trained_store: Store, tmp_p
     champion_errors = model.predict(x[:, None], batch_size=1 << 16, verbose=0)[:, 0]
     assert len(ours) == len(champion_errors) > 1_000_000
     assert np.all(np.abs(ours - champion_errors) <= 2 * limit.eps * np.abs(champion_errors) + limit.tiny)
+
+
+@pytest.mark.usefixtures("server", "served")
+def test_an_empty_inbox_is_no_failure_of_a_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "notes.txt").touch()
+    batch = Batch(inputs=[str(tmp_path / "empty")])
+    with pytest.raises(UserError, match=r"There is no file to predict in .*/empty; put CSV or Parquet files there"):
+        predict_flow(batch)
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "daily-predict")
+    state = predict_flow(batch, return_state=True)
+    assert (state.name, state.message) == ("Empty", "There is no file to predict.")
+
+
+def test_a_column_of_no_feature_is_refused(served: Store, inbox: Path, predict: Predict) -> None:
+    with pytest.raises(UserError, match=r"--columns names LSTAT, which .* does not read; it reads RM\."):
+        predict(Batch(inputs=[str(inbox)], columns=["LSTAT=status"]))

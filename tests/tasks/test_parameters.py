@@ -76,4 +76,5 @@ def test_features_are_named_once() -> None:
 
 
 def test_a_column_by_another_name_may_hold_an_equals_sign() -> None:
-    assert Batch(columns=["RM=rooms", "AGE=a=b"]).mapping == {"RM": "rooms", "AGE": "a=b"}
+    mapping = Batch(columns=["RM=rooms", "AGE=a=b", "RM=zimmer"]).mapping
+    assert mapping == {"RM": ["rooms", "zimmer"], "AGE": ["a=b"]}

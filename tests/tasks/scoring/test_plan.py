@@ -92,6 +92,22 @@ def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 100)
 
 
+def test_links_to_files_are_files_and_others_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "far.csv").write_text("RM\n5\n")
+    (tmp_path / "inbox" / "near.csv").symlink_to(tmp_path / "far.csv")
+    (tmp_path / "inbox" / "notes.txt").touch()
+    caplog.set_level("WARNING", logger="linear_neuron")
+    _, files = find_sources([str(tmp_path / "inbox")])
+    assert [(file.name, file.size, file.error) for file in files] == [("near", 5, "")]
+    assert caplog.messages == [f"Left out of {tmp_path / 'inbox'}, 1 file of another kind: notes.txt"]
+
+
+def test_what_is_no_file_is_refused() -> None:
+    ((_, (device,)),) = [find_sources(["/dev/zero"])]
+    assert device.error == "this is not a file"
+
+
 @pytest.mark.usefixtures("small_ranges")
 def test_ranges_of_csv_end_between_records_and_are_the_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"

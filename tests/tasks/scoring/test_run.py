@@ -164,6 +164,12 @@ def test_rejects_stand_in_the_order_of_their_lines(score: Scoring) -> None:
     [
         (b"", "the file is empty; the first line must name the columns"),
         (b"1,5,x\n2,6,y\n", "there is no column 'RM' among 1, 5, x; name the one that holds it by --columns RM=COLUMN"),
+        (b"id,rm\n1,5\n", "name the one that holds it by --columns RM=rm, or add the line of column names"),
+        (b"RM;id\n5;1\n", "line 1 separates its columns by semicolons and not by commas; save it with commas"),
+        (b'"RM"\t"id"\n5\t1\n', "line 1 separates its columns by tabs and not by commas"),
+        ("RM,id\n5,1\n".encode("utf-16"), "this is UTF-16 text; save it as UTF-8"),
+        (b"RM,id\r5,1\r", "its lines end with a carriage return alone; save it with line feeds"),
+        (b",".join(b"c%d" % n for n in range(99)) + b"\n", "c18, c19 and 79 more; name"),
         (b"id,RM,RM\n1,5,6\n", "column 'RM' is there already, so it would be ambiguous; rename it"),
         (b"id,RM,prediction\n1,5,6\n", "column 'prediction' is there already"),
     ],
@@ -187,6 +193,19 @@ def test_a_file_that_is_mostly_dirt_fails_and_shows_why(score: Scoring) -> None:
     assert score.outputs == ["a.rejects.csv"]
     assert [line.split(",")[0] for line in score.rejects.splitlines()] == ["line", "3", "4", "5"]
     assert score(content, max_rejects=0.75).predicted == 1
+
+
+def test_a_feature_may_go_by_several_names(score: Scoring) -> None:
+    for header in (b"zimmer,id", b"rooms,zimmer", b"RM,id"):
+        assert score(header + b"\n5,0\n", columns=["RM=rooms", "RM=zimmer"]).predicted == 1
+        assert score.predictions.endswith(f"5,0,{PREDICTED_5}\n".encode())
+
+
+def test_columns_that_are_not_read_may_share_a_name(score: Scoring) -> None:
+    assert score(b"note,RM,note,\na,5,b,\n").predicted == 1
+    assert score.predictions.decode() == f"note,RM,note,,{ADDED}\na,5,b,,{PREDICTED_5}\n"
+    with pytest.raises(UserError, match="column 'note' is there twice, which Parquet does not allow"):
+        score(b"note,RM,note\na,5,b\n", format="parquet")
 
 
 def test_a_feature_may_go_by_another_name(score: Scoring) -> None:

@@ -98,12 +98,13 @@ class Api:
     def wait(self, run: str, *states: str, seconds: float = 60) -> Run:
         """Wait until a run is in one of some states, by name; another final state fails at once.
 
-        Unchanged counts as Completed: the second run of one recipe has nothing to train.
+        Unchanged and Empty count as Completed: there was nothing to train, or nothing to predict.
         """
 
         def arrived() -> Run | None:
             found = self.run(run)
-            if found["state_name"].replace("Unchanged", "Completed") in states:
+            name = "Completed" if found["state_name"] in ("Unchanged", "Empty") else found["state_name"]
+            if name in states:
                 return found
             final = found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
             assert not final, f"{found['name']} is {found['state_name']}: {found['state'].get('message')}"

@@ -23,6 +23,8 @@ R = TypeVar("R")
 
 TAG = "linear-neuron"  # by which the automations know our runs from other people's
 
+NOT_RECORDED = "This run is not recorded, as no Prefect server is up: run `linear-neuron up`, or set PREFECT_API_URL.\n"
+
 
 class Terminal(logging.Handler):
     """The log on standard error, each entry one line, and above the progress bar where there is one."""
@@ -30,11 +32,15 @@ class Terminal(logging.Handler):
     def filter(self, record: logging.LogRecord) -> bool:
         """Leave out that Prefect begins and ends a run; errors are for whoever catches them."""
         noise = record.levelno >= logging.ERROR or str(record.msg).startswith(("Beginning ", "Finished in state "))
-        return PLAIN_LOGGER.level <= logging.DEBUG or not (noise and record.module in ("flow_engine", "task_engine"))
+        return _is_verbose() or not (noise and record.module in ("flow_engine", "task_engine"))
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the entry to what standard error is by now."""
-        sys.stderr.write(f"{record.getMessage()}\n")
+        """Write the entry to what standard error is by now; a traceback is for those who want to know all."""
+        sys.stderr.write(f"{self.format(record) if _is_verbose() else record.getMessage()}\n")
+
+
+def _is_verbose() -> bool:
+    return PLAIN_LOGGER.level <= logging.DEBUG
 
 
 def run(flow: Flow[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
@@ -48,7 +54,7 @@ def run(flow: Flow[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
         logging.getLogger(name).setLevel(PLAIN_LOGGER.level)
     url = find_api()
     if url is None:
-        sys.stderr.write("This run is not recorded, since no Prefect server is up; `linear-neuron up` starts one.\n")
+        sys.stderr.write(NOT_RECORDED)
         return flow.fn(*arguments, **keywords)
     with temporary_settings({PREFECT_API_URL: url}), tags(TAG), user_errors(url):
         return flow(*arguments, **keywords)

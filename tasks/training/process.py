@@ -1,4 +1,4 @@
-"""A process that trains: it imports Keras while this one still waits for Prefect, and frees it when it is done."""
+"""A process that trains: it imports Keras while this one does all else, and frees the memory when it ends."""
 
 import atexit
 import os

@@ -17,6 +17,7 @@ import yaml
 from deployments.cli import SETTINGS
 from deployments.deploy import AUTOMATIONS_FILE
 from deployments.prepare import UP_FILE
+from deployments.runs import NOT_RECORDED
 from tasks.registry.versions import list_versions, version_folder
 from tasks.storage.store import Store
 from tests.deployments.helpers import Server, free_port
@@ -157,7 +158,7 @@ def test_a_run_without_a_server_is_plain_and_says_so(store: Store, tmp_path: Pat
     (version,) = list_versions(store)
     assert done.stdout.splitlines()[-1] == str(version_folder(store, version))
     lines = done.stderr.splitlines()
-    assert lines[0].startswith("This run is not recorded, since no Prefect server is up; `linear-neuron up` starts one")
+    assert f"{lines[0]}\n" == NOT_RECORDED
     assert "Epoch 2 of 2: loss " in done.stderr
     assert len(lines) <= 12
     assert "http" not in done.stderr

@@ -19,8 +19,7 @@ from tasks.dataset.rows import Floats, Rows
 from tasks.errors import UserError, WorkError
 from tasks.model import LinearModel
 from tasks.parameters import Training
-from tasks.training.process import OnEpoch
-from tasks.training.results import TrainingResult
+from tasks.training.results import OnEpoch, TrainingResult
 
 
 def build_neuron(features: int, training: Training) -> keras.Sequential:

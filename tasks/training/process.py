@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -14,9 +13,7 @@ from typing import TYPE_CHECKING, cast
 if TYPE_CHECKING:  # Nothing heavy may be imported before the process is started.
     from tasks.dataset.rows import Split
     from tasks.parameters import Training
-    from tasks.training.results import TrainingResult
-
-OnEpoch = Callable[[int, float, float | None], None]  # epoch from 1, loss, val_loss
+    from tasks.training.results import OnEpoch, TrainingResult
 
 
 class Trainer:
@@ -29,7 +26,7 @@ class Trainer:
         other_end.close()
         atexit.register(self._end)  # It takes a while to end, and nothing waits for that but our own end.
 
-    def train(self, split: "Split", training: "Training", path: Path, on_epoch: OnEpoch) -> "TrainingResult":
+    def train(self, split: "Split", training: "Training", path: Path, on_epoch: "OnEpoch") -> "TrainingResult":
         """Train, and save the Keras model at `path`. The process is for one training, and ends with it.
 
         Raises:

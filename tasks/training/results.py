@@ -1,11 +1,14 @@
 """What training and evaluation leave."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from tasks.dataset.rows import Floats, Predictions
 from tasks.model import LinearModel
 from tasks.parameters import Training
+
+OnEpoch = Callable[[int, float, float | None], None]  # epoch from 1, loss, val_loss
 
 
 @dataclass(frozen=True)

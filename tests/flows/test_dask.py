@@ -32,7 +32,8 @@ def test_without_a_cluster_nothing_is_predicted(
 
 
 def test_dask_is_an_extra(served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch, predict: Predict) -> None:
-    monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
+    for package in ("prefect_dask.task_runners", "distributed"):
+        monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(UserError, match="--runner dask needs more packages"):
         predict(Batch(inputs=[str(inbox)], runner="dask"))
 

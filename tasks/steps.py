@@ -206,7 +206,7 @@ def _say_once(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     if not isinstance(error, UserError):
         return True
-    record.exc_info, record.msg, record.args = None, str(error).replace("%", "%%"), ()
+    record.exc_info, record.msg, record.args = None, str(error), ()
     said = hasattr(error, "said")  # by the task; the flow that it ends would say it again.
     error.said = True  # type: ignore[attr-defined]
     return not said

@@ -32,6 +32,11 @@ def sleep(seconds: float) -> str:
     return "slept"
 
 
+@task("Refuse")
+def refuse(message: str) -> None:
+    raise UserError(message)
+
+
 @flow(name="steps")
 def recorded(step: Callable[..., object], *arguments: object) -> object:
     return step(*arguments)
@@ -55,6 +60,14 @@ def test_what_can_not_pass_is_tried_once(call: Callable[..., object]) -> None:
     with pytest.raises(UserError, match="no such column"):
         call(ask, UserError("no such column"), 2)
     assert tries == ["no such column"]
+
+
+@pytest.mark.usefixtures("server")
+def test_a_recorded_mistake_is_logged_once_and_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(UserError):
+        recorded.with_options(validate_parameters=False)(refuse, "100% wrong")
+    said = [record for record in caplog.records if record.getMessage() == "100% wrong"]
+    assert [record.exc_info for record in said] == [None]
 
 
 def test_tries_come_to_an_end(call: Callable[..., object]) -> None:

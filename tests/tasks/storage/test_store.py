@@ -76,8 +76,11 @@ store = Store(sys.argv[1])
 version, folder = start_version(store)
 folder.mkdir(parents=True)
 (folder / "metrics.json").write_text("{}")
-resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))
-publish_version(store, version, folder)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    publish_version(store, version, folder)
+finally:  # Coverage, too, writes a file at the end.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 """
 
 

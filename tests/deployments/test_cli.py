@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import tomllib
 from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -202,12 +204,17 @@ def test_a_stack_that_is_gone_counts_for_none(store: Store, server: str, tmp_pat
 
 
 def test_a_profile_that_names_an_api_comes_before_the_stack(store: Store, server: str, tmp_path: Path) -> None:
-    stack_file(store, f"http://127.0.0.1:{free_port()}/api", os.getpid())
+    (tmp_path / "health").touch()
+    stack = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
+    threading.Thread(target=stack.serve_forever, daemon=True).start()  # It is healthy, and could record nothing.
+    stack_file(store, f"http://127.0.0.1:{stack.server_port}", os.getpid())
     home = tmp_path / "home"
     home.mkdir()
     (home / "profiles.toml").write_text(f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{server}"\n')
     assert without_server(tmp_path, "promote", "a", "--reason", str(store.root)).returncode == 0
     assert len(runs_of(server, store)) == 1
+    stack.shutdown()
+    stack.server_close()
 
 
 def test_an_api_that_does_not_answer_is_one_sentence_and_status_2(store: Store, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def promote(version: Version, *, reason: Reason = "by hand", json: Json = False)
     from deployments.runs import run
     from flows.promote import promote as flow
 
-    _print_champion(run(flow, version, reason), json)
+    _print_champion(run(flow, version, reason, quiet=True), json)
 
 
 @app.command
@@ -124,7 +124,7 @@ def rollback(*, reason: Reason = "by hand", json: Json = False) -> None:
     from deployments.runs import run
     from flows.promote import rollback as flow
 
-    _print_champion(run(flow, reason), json)
+    _print_champion(run(flow, reason, quiet=True), json)
 
 
 def _print_champion(message: str, json: bool) -> None:
@@ -144,7 +144,7 @@ def reproduce(version: Version) -> int:
     from deployments.runs import run
     from flows.reproduce import reproduce as flow
 
-    agrees, message = run(flow, version)
+    agrees, message = run(flow, version, quiet=True)
     sys.stdout.write(f"{message}\n")
     return 0 if agrees else 1
 

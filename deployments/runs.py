@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import httpx
 from prefect import Flow, tags
@@ -18,7 +18,6 @@ from deployments.prepare import locate_up_file
 from tasks.errors import UserError
 from tasks.steps import PLAIN_LOGGER, RUN_LOGGERS
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 TAG = "linear-neuron"  # by which the automations know our runs from other people's
@@ -43,21 +42,26 @@ def _is_verbose() -> bool:
     return PLAIN_LOGGER.level <= logging.DEBUG
 
 
-def run(flow: Flow[P, R], *arguments: P.args, **keywords: P.kwargs) -> R:
+def run(flow: Flow[..., R], *arguments: Any, quiet: bool = False) -> R:
     """Run a flow, recorded where a Prefect server is found.
+
+    Args:
+        flow: one of ours.
+        arguments: its parameters.
+        quiet: whether its log is left out, since its result says the same.
 
     Raises:
         UserError: the API that is named does not answer; or whatever the flow raises.
     """
-    logging.getLogger().handlers = [Terminal()]
+    logging.getLogger().handlers = [Terminal(logging.WARNING if quiet and not _is_verbose() else logging.NOTSET)]
     for name in RUN_LOGGERS:
         logging.getLogger(name).setLevel(PLAIN_LOGGER.level)
     url = find_api()
     if url is None:
         sys.stderr.write(NOT_RECORDED)
-        return flow.fn(*arguments, **keywords)
+        return flow.fn(*arguments)
     with temporary_settings({PREFECT_API_URL: url}), tags(TAG), user_errors(url):
-        return flow(*arguments, **keywords)
+        return flow(*arguments)
 
 
 def find_api() -> str | None:

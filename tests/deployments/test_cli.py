@@ -129,7 +129,9 @@ def test_an_unchanged_retrain_points_to_the_version_without_importing_tensorflow
 def test_versions_are_listed_promoted_rolled_back_verified_and_cleaned(run_cli: Run, store: Store) -> None:
     for version in ("a", "b", "c"):
         make_version(store, version)
-    assert "a is the champion" in run_cli("promote", "a", "--reason", "first").stdout
+    promoted = run_cli("promote", "a", "--reason", "first")
+    assert "a is the champion" in promoted.stdout
+    assert promoted.stderr == "", "its result says all"
     assert "before it a: better" in run_cli("promote", "b", "--reason", "better").stdout
     assert [row["status"] for row in json.loads(run_cli("models", "--json").stdout)] == ["previous", "champion", ""]
     (line,) = [line for line in run_cli("models").stdout.splitlines() if line.startswith("b ")]

@@ -40,12 +40,17 @@ def list_files(text: str) -> tuple[str, list[InputFile]]:
         raise UserError(f"There is nothing at {text}; name files, folders, globs or URLs that exist.") from None
     except OSError as error:
         raise UserError(f"{text} can't be read: {error.strerror or error}.") from error
+    return _address(fs, root), [_describe(fs, info) for info in _choose(infos, text)]
+
+
+def _choose(infos: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+    """Choose what can be predicted of a folder or glob, and log what is of another kind."""
     infos = [info for info in infos if not LEFT_OUT.search(info["name"])]
     chosen = [info for info in infos if KNOWN.search(info["name"])]
     if others := [PurePosixPath(info["name"]).name for info in infos if info not in chosen]:
         shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         get_logger().warning("Left out of %s, %s of another kind: %s", text, plural(len(others), "file"), shown)
-    return _address(fs, root), [_describe(fs, info) for info in chosen]
+    return chosen
 
 
 def _is_file(fs: Any, info: dict[str, Any]) -> bool:

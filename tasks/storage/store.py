@@ -65,17 +65,19 @@ def locate(name: str) -> UPath:
     it, of the current folder.
 
     Raises:
-        UserError: a URL of a kind that we can't read, or can't without the S3 client.
+        UserError: a URL of a kind that we can't read, or can't without the S3 client, or one with a password.
     """
     scheme, is_url, rest = name.partition("://")
     if not is_url or scheme == "file":
-        path = Path(rest if is_url else name).expanduser()
-        return UPath(Path(os.environ.get("LINEAR_NEURON_FOLDER", ""), path).absolute())
-    if scheme != "s3":
-        raise UserError(f"{name} can't be used: name a folder or file of this machine, or an s3:// URL.")
+        folder = os.environ.get("LINEAR_NEURON_FOLDER", "")
+        return UPath(Path(folder, Path(rest if is_url else name).expanduser()).absolute())
+    if scheme not in ("s3", "http", "https"):
+        raise UserError(f"{name} can't be used: name a file or folder of this machine, or an s3:// or https:// URL.")
+    if "@" in rest.partition("/")[0]:  # It would stand in logs, manifests and the names of folders.
+        raise UserError(f"A {scheme}:// URL with a user or password can't be used: give one that needs neither.")
     try:
         url = UPath(name, use_listings_cache=False)  # What others write must be seen at once.
-        _ = url.fs  # This imports the client.
+        _ = url.fs  # This imports the client; that of http comes with the one of S3.
     except ImportError as error:
         raise UserError(f"{name} needs the S3 client: pip install 'linear-neuron[s3]'.") from error
     return url
@@ -92,6 +94,8 @@ class Store:
     def __init__(self, root: str | None = None) -> None:
         name = root or os.environ.get("LINEAR_NEURON_STORE") or "store"
         self.root = locate(name)
+        if self.root.protocol in ("http", "https"):
+            raise UserError(f"{name} can't be written to: name a folder of this machine, or an s3:// URL.")
         self.local = is_local(self.root)
         self._lock = FileLock(f"{self.root.path}/.lock", timeout=60)
 
@@ -100,9 +104,9 @@ class Store:
         with user_errors(path):
             if not self.local:
                 path.write_bytes(data)  # An object store shows an object when its one put is complete.
-                return
-            with self.writing(path) as scratch:
-                scratch.write_bytes(data)
+            else:
+                with self.writing(path) as scratch:
+                    scratch.write_bytes(data)
 
     @contextmanager
     def writing(self, path: UPath) -> Iterator[Path]:
@@ -134,7 +138,7 @@ class Store:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
-        """Keeps other processes of this machine from changing what `update` changes; a dead one's lock is freed."""
+        """Keep other processes of this machine from changing what `update` changes; a dead one's lock is freed."""
         if not self.local:
             yield
             return
@@ -152,8 +156,7 @@ class Store:
             return Tagged(self.read(path), None)
         with user_errors(path):
             try:
-                tag = path.fs.info(path.path)["ETag"]
-                return Tagged(path.fs.cat_file(path.path), tag)
+                return Tagged(tag=path.fs.info(path.path)["ETag"], data=path.fs.cat_file(path.path))
             except FileNotFoundError:
                 return Tagged(None, None)
 
@@ -164,10 +167,9 @@ class Store:
         """
         if self.local:
             with self.exclusive():
-                if self.read(path) != expected.data:
-                    return False
-                self.write(path, data)
-                return True
+                if unchanged := self.read(path) == expected.data:
+                    self.write(path, data)
+                return unchanged
         condition = {"IfNoneMatch": "*"} if expected.tag is None else {"IfMatch": expected.tag}
         with user_errors(path):
             try:

@@ -4,6 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -320,3 +323,16 @@ def test_an_empty_inbox_is_no_failure_of_a_deployment(tmp_path: Path, monkeypatc
 def test_a_column_of_no_feature_is_refused(served: Store, inbox: Path, predict: Predict) -> None:
     with pytest.raises(UserError, match=r"--columns names LSTAT, which .* does not read; it reads RM\."):
         predict(Batch(inputs=[str(inbox)], columns=["LSTAT=status"]))
+
+
+def test_a_file_behind_http_is_predicted(served: Store, inbox: Path, predict: Predict) -> None:
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(inbox))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        location = predict(Batch(inputs=[f"http://127.0.0.1:{server.server_port}/b.csv"]))
+        server.shutdown()
+    (predictions,) = contents(location).values()
+    assert predictions.endswith(b"\n1,6,13.0,12.5,13.5,false\n")

@@ -12,7 +12,7 @@ from upath import UPath
 
 from tasks.errors import UserError
 from tasks.registry.versions import list_versions, publish_version, read_version, start_version
-from tasks.storage.store import Store, digest, to_json
+from tasks.storage.store import Store, digest, locate, to_json
 
 
 def test_a_failed_write_leaves_the_old_bytes_and_no_litter(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,10 +56,23 @@ def test_json_has_null_where_a_number_is_not_finite() -> None:
     assert json.loads(to_json({"a": [float("nan"), (float("inf"), 1.5)]})) == {"a": [None, [None, 1.5]]}
 
 
-@pytest.mark.parametrize("name", ["gs://bucket/prefix", "abfs://container", "memory://x", "https://host/x", "oops://x"])
+@pytest.mark.parametrize("name", ["gs://bucket/prefix", "abfs://container", "memory://x", "oops://x"])
 def test_other_urls_than_s3_are_refused(name: str) -> None:
-    with pytest.raises(UserError, match=f"^{name} can't be used: name a folder or file of this machine, or an s3://"):
+    with pytest.raises(UserError, match=f"^{name} can't be used: name a file or folder of this machine, or an s3://"):
         Store(name)
+
+
+@pytest.mark.parametrize("name", ["http://host/x", "https://host/x"])
+def test_a_store_behind_http_is_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"^{name} can't be written to: name a folder of this machine, or an s3://"):
+        Store(name)
+
+
+@pytest.mark.parametrize("name", ["https://me:s3cret@host/a.csv", "s3://key:s3cret@bucket/a"])
+def test_a_password_in_a_url_is_refused_unseen(name: str) -> None:
+    with pytest.raises(UserError, match=r"^A \w+:// URL with a user or password can't be used") as error:
+        locate(name)
+    assert "s3cret" not in str(error.value)
 
 
 def test_a_bucket_without_its_client_is_refused() -> None:
@@ -71,7 +84,7 @@ def test_a_bucket_without_its_client_is_refused() -> None:
 FULL = """
 import resource, sys
 from tasks.registry.versions import publish_version, start_version
-from tasks.storage.store import Store, to_json
+from tasks.storage.store import Store, locate, to_json
 store = Store(sys.argv[1])
 version, folder = start_version(store)
 folder.mkdir(parents=True)

@@ -22,7 +22,7 @@ from prefect.settings import PREFECT_API_URL
 from prefect.utilities.templating import apply_values
 from pydantic import TypeAdapter, ValidationError
 
-from deployments.runs import user_errors
+from deployments.runs import api_errors
 from deployments.worker import NeuronWorker
 from tasks.errors import UserError
 
@@ -77,7 +77,7 @@ async def deploy() -> list[str]:
     if not (url := PREFECT_API_URL.value()):
         raise UserError("Deploying needs a server: set PREFECT_API_URL, or start one with `linear-neuron up`.")
     async with get_client() as client:
-        with user_errors(url):
+        with api_errors(url):
             await _ensure_pool(client)
             await _name_schedules(client)
             _prefect_deploy()

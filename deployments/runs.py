@@ -60,7 +60,7 @@ def run(flow: Flow[..., R], *arguments: Any, quiet: bool = False) -> R:
     if url is None:
         sys.stderr.write(NOT_RECORDED)
         return flow.fn(*arguments)
-    with temporary_settings({PREFECT_API_URL: url}), tags(TAG), user_errors(url):
+    with temporary_settings({PREFECT_API_URL: url}), tags(TAG), api_errors(url):
         return flow(*arguments)
 
 
@@ -72,13 +72,13 @@ def find_api() -> str | None:
     """
     url: str | None = PREFECT_API_URL.value() or _find_stack()
     if url:
-        with temporary_settings({PREFECT_API_URL: url}), user_errors(url), get_client(sync_client=True) as client:
+        with temporary_settings({PREFECT_API_URL: url}), api_errors(url), get_client(sync_client=True) as client:
             client.read_flows(limit=1)
     return url
 
 
 def _find_stack() -> str | None:
-    """The address in UP_FILE; None where the process that wrote it is gone or its server does not answer."""
+    """Read the address in UP_FILE; None where the process that wrote it is gone or its server does not answer."""
     try:
         stack = json.loads(locate_up_file(PREFECT_HOME.value()).read_text())
         os.kill(stack["pid"], 0)  # Nothing is sent; it raises for a process that is gone.
@@ -89,7 +89,7 @@ def _find_stack() -> str | None:
 
 
 @contextmanager
-def user_errors(url: str) -> Iterator[None]:
+def api_errors(url: str) -> Iterator[None]:
     """Turn what a Prefect API may answer into one sentence of the user's."""
     try:
         yield

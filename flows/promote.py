@@ -7,7 +7,7 @@ from tasks.registry.promotion import promote_version, roll_back_champion
 
 @flow(name="promote", flow_run_name="promote {version}")
 def promote(version: str, reason: str = "by hand") -> str:
-    """Makes a version the champion, which serves from then on.
+    """Make a version the champion, which serves from then on.
 
     Args:
         version: Name of a complete version, such as 20261123T060000Z-1a2b3c.
@@ -21,7 +21,7 @@ def promote(version: str, reason: str = "by hand") -> str:
 
 @flow(name="rollback", flow_run_name="rollback")
 def rollback(reason: str = "by hand") -> str:
-    """Makes the champion before the champion again. One step: a second rollback in a row is refused.
+    """Make the previous champion the champion again, one step back: a second rollback in a row is refused.
 
     Args:
         reason: Why, for those who read promotions.jsonl later.

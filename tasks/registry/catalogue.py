@@ -79,7 +79,9 @@ def list_history(store: Store) -> list[dict[str, Any]]:
 def render_history(rows: list[dict[str, Any]]) -> str:
     """Draw the rows for the terminal, the newest last, and below each its reason."""
     heads = ["at (UTC)", "what", "version", "in the place of", "by"]
-    cells = [[_minute(row["at"]), row["action"], row["version"], row["replaced"] or "", row["by"]] for row in rows]
+    cells = [
+        [_minute(row["at"]), row["action"], row["version"], row["replaced"] or "", _cut(row["by"], 38)] for row in rows
+    ]
     return _render(heads, cells, [row["reason"] for row in rows]) or "No version was promoted or refused yet.\n"
 
 

@@ -25,7 +25,7 @@ def digest_code(root: Path = TASKS) -> str:
 
 
 def describe_code() -> dict[str, Any]:
-    """The commit of the checkout, a digest of the decisive code, and the versions of what is beneath it."""
+    """Name the commit of the checkout, a digest of the decisive code, and the versions of what is beneath it."""
     packages = {item.name: item.version for name in PACKAGES for item in metadata.distributions(name=name)}
     return {
         "commit": _describe_commit(),
@@ -46,7 +46,7 @@ def _describe_commit() -> str | None:
 
 
 def fingerprint(sha256: str, dataset: Dataset, training: Training, table: ExampleInputs) -> str:
-    """A digest of all that decides the outcome: data, recipe, our code and the packages beneath it."""
+    """Digest all that decides the outcome: data, recipe, our code and the packages beneath it."""
     code = describe_code()
     return digest(
         to_json(

@@ -18,44 +18,44 @@ from tasks.storage.store import Store, digest
 
 @task("Recall the version")
 def recall(version: str) -> tuple[ModelVersion, Snapshot, Path]:
-    """The version as it was described, the dataset it was made from, and a scratch folder.
+    """Read a version as it was described and the dataset it was made from, and make a scratch folder.
 
     Raises:
         UserError: the version or its dataset is not there, or is damaged.
     """
     store = Store()
-    neuron = read_version(store, version)
-    sha256 = neuron.dataset["sha256"]
+    model = read_version(store, version)
+    sha256 = model.dataset["sha256"]
     path = dataset_file(store, sha256, ".npz")
     data = store.read(path)
     if data is None or digest(data) != sha256:
         raise UserError(
             f"{path}, the dataset of {version}, is missing or damaged; fetch it anew by: linear-neuron retrain."
         )
-    return neuron, open_snapshot(data, Origin(sha256, "cache")), make_temporary("reproduce-")
+    return model, open_snapshot(data, Origin(sha256, "cache")), make_temporary("reproduce-")
 
 
-def compare_reproduction(neuron: ModelVersion, line: LinearModel) -> tuple[bool, str]:
-    """Whether the weights agree to the bit, and a sentence that, if not, names what differs beneath them."""
-    if line == neuron.linear_model:
-        formula = line.formula(neuron.features, neuron.target)
-        return True, f"{neuron.version} came out again to the bit: {formula}."
-    before, now = ({**lineage, **lineage["packages"]} for lineage in (neuron.lineage, describe_code()))
+def compare_reproduction(model: ModelVersion, again: LinearModel) -> tuple[bool, str]:
+    """Return whether the weights agree to the bit, and a sentence that, if not, names what differs beneath them."""
+    if again == model.linear_model:
+        formula = again.formula(model.features, model.target)
+        return True, f"{model.version} came out again to the bit: {formula}."
+    before, now = ({**lineage, **lineage["packages"]} for lineage in (model.lineage, describe_code()))
     changed = [
         f"{name} was {before.get(name)}, is {now.get(name)}"
         for name in sorted({*before, *now} - {"packages", "flow_run", "flow_run_id", "commit"})
         if before.get(name) != now.get(name)
     ]
     return False, (
-        f"{neuron.version} came out differently: weights {line.weights} and bias {line.bias}, "
-        f"not {tuple(neuron.weights)} and {neuron.bias}; {'; '.join(changed) or 'no package differs'}."
+        f"{model.version} came out differently: weights {again.weights} and bias {again.bias}, "
+        f"not {tuple(model.weights)} and {model.bias}; {'; '.join(changed) or 'no package differs'}."
     )
 
 
 @task("Compare to the bit")
-def compare_bits(neuron: ModelVersion, line: LinearModel, folder: Path) -> tuple[bool, str]:
-    """Compares, says so, and removes the scratch folder."""
+def compare_bits(model: ModelVersion, again: LinearModel, folder: Path) -> tuple[bool, str]:
+    """Compare, log the outcome, and remove the scratch folder."""
     shutil.rmtree(folder)
-    agrees, message = compare_reproduction(neuron, line)
+    agrees, message = compare_reproduction(model, again)
     get_logger().log(logging.INFO if agrees else logging.WARNING, message)
     return agrees, message

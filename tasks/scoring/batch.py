@@ -167,7 +167,7 @@ def check_failures(manifest: Manifest, batch_run: BatchRun) -> None:
     more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
     counted = f"{len(failed)} of {plural(len(asked.inputs), 'file')} can't be predicted"
     message = f"{counted}: {listed}{more}. See {batch_run.location}."
-    known = list(batch_run.done.values()) if is_deployed() else []
-    if any(result not in known for result in failed):
+    known = batch_run.done if is_deployed() else {}
+    if any(known.get((result.source.path, result.start, result.stop)) != result for result in failed):
         raise WorkError(message)
     get_logger().warning("As before, %s", message)

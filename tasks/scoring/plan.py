@@ -2,7 +2,9 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from upath import UPath
 
 from tasks.errors import UserError
 from tasks.scoring.manifest import BatchRun, Chunk, FileResult, InputFile, plural
@@ -69,7 +71,15 @@ def find_done(chunk: Chunk, batch_run: BatchRun) -> FileResult | None:
     if result.error and result.rows and not result.find_excess(batch_run.batch.max_rejects):
         return None  # More rejects are allowed than in the run before.
     location = locate(batch_run.location)
-    return result if all((location / name).exists() for name in result.outputs) else None
+    return result if all(_is_whole(location / name, facts) for name, facts in result.outputs.items()) else None
+
+
+def _is_whole(path: UPath, facts: dict[str, Any]) -> bool:
+    """Whether an output is there, and neither emptied nor cut since it was written."""
+    try:
+        return bool(path.stat().st_size == facts["bytes"])
+    except FileNotFoundError:
+        return False
 
 
 def plan_file(source: InputFile, batch_run: BatchRun) -> tuple[list[Chunk], list[FileResult]]:

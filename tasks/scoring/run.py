@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -139,14 +140,19 @@ def _csv_line(names: list[str]) -> bytes:
     return buffer.getvalue().encode()
 
 
-def _explain(error: Exception, chunk: Chunk) -> FileResult:
-    """Make the result of a chunk that failed; the error lasts if it is the file's own and not the machine's."""
+def _explain(error: Exception, chunk: Chunk, started: datetime) -> FileResult:
+    """Make the result of a chunk that failed.
+
+    The error lasts if it is the file's own and not the machine's, and the file has not changed since it was `started`.
+    """
     result = chunk.new_result(" ".join(str(error).split()) or type(error).__name__)
     if not isinstance(error, UserError):
         get_logger().exception("%s can't be predicted", chunk.source.path)
     elif chunk.stop is None and not isinstance(error, StoreError):
-        with suppress(OSError, UserError):
-            result.sha256, result.lasting = digest_input(chunk.source), True
+        with suppress(OSError, UserError, NotImplementedError):  # Behind http nobody knows when a file changed.
+            path = locate(chunk.source.path)
+            result.sha256 = digest_input(chunk.source)
+            result.lasting = path.fs.modified(path.path) < started
     return result
 
 
@@ -160,10 +166,11 @@ def score_group(group: Group, batch_run: BatchRun) -> list[FileResult]:
     more = f" and {len(group) - 1} more" if len(group) > 1 else ""
     with progress(f"Scoring {group[0].source.name}{more}", sum(chunk.size for chunk in group)) as advance:
         for chunk in group:
+            started = datetime.now(UTC)
             try:
                 results.append(score_chunk(chunk, batch_run, advance))
             except Exception as error:  # noqa: BLE001, whatever is wrong with a file must not stop the others
-                results.append(_explain(error, chunk))
+                results.append(_explain(error, chunk, started))
     store = Store(batch_run.location)
     name = digest("\n".join(chunk.name for chunk in group).encode())[:16]
     store.write(store.root / WORK / f"{name}.json", to_json([result.model_dump() for result in results]))
@@ -180,7 +187,7 @@ def score_groups(groups: list[Group], batch_run: BatchRun) -> list[FileResult]:
         return []
     todo = batch_run.model_copy(update={"earlier": []})  # Workers need not know what is done.
     results: list[FileResult] = []
-    with user_errors(batch_run.batch):
+    with cluster_errors(batch_run.batch):
         for group, outcome in zip(groups, _run_groups(groups, todo), strict=True):
             if isinstance(outcome, BaseException):
                 results += [chunk.new_result(f"the step that scored it was lost ({outcome})") for chunk in group]
@@ -190,15 +197,15 @@ def score_groups(groups: list[Group], batch_run: BatchRun) -> list[FileResult]:
 
 
 @contextmanager
-def user_errors(batch: Batch) -> Iterator[None]:
+def cluster_errors(batch: Batch) -> Iterator[None]:
     """Turn what a cluster may refuse into one sentence."""
     try:
         yield
-    except ImportError:
-        raise UserError("--runner dask needs more packages: pip install 'linear-neuron[dask]'.") from None
-    except OSError as error:
+    except (ImportError, OSError) as error:
         if batch.runner == "local":
             raise
+        if isinstance(error, ImportError):
+            raise UserError("--runner dask needs more packages: pip install 'linear-neuron[dask]'.") from None
         message = f"There is no Dask scheduler at {batch.dask_address}: {error}"
         raise UserError(f"{message}. Start one, or predict with --runner local.") from error
 

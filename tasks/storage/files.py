@@ -44,7 +44,7 @@ def user_errors(path: UPath) -> Iterator[None]:
 
 
 def map_in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """The results in order, with so many items in work at a time, one that waits, and no more than those in memory."""
+    """Yield the results in order, with so many items in work at a time and one more that waits in memory."""
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[Future[Result]] = deque()
         for item in items:
@@ -86,7 +86,7 @@ def describe_file(path: Path | UPath) -> dict[str, Any]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes a rename durable, which on POSIX is a change of the folder."""
+    """Make a rename durable, which on POSIX is a change of the folder."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

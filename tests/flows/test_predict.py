@@ -23,6 +23,8 @@ from tasks.registry.champion import promote
 from tasks.registry.verify import verify
 from tasks.registry.versions import list_versions, version_folder
 from tasks.scoring.batch import read_manifest
+from tasks.scoring.manifest import InputFile
+from tasks.scoring.plan import digest_input
 from tasks.storage.store import Store, digest
 from tests.flows.helpers import Predict, check, contents, wait_until
 from tests.helpers import Run, make_version
@@ -159,6 +161,32 @@ def test_a_deployment_fails_once_for_a_bad_file(
     (inbox / "bad.csv").write_text("id,RM\n1,x\n")
     with pytest.raises(UserError, match=r"bad\.csv: 1 of 1 rows"):
         predict_flow(batch)
+
+
+def test_an_output_that_was_emptied_is_made_again(served: Store, inbox: Path, predict: Predict) -> None:
+    location = predict(Batch(inputs=[str(inbox)]))
+    before = contents(location)
+    (Path(location) / "b.predictions.csv").write_bytes(b"")
+    assert predict(Batch(inputs=[str(inbox)])) == location
+    assert contents(location) == before
+    assert verify(served) == []
+
+
+def test_a_file_that_changes_while_it_fails_is_tried_again(
+    served: Store, inbox: Path, predict: Predict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (inbox / "late.csv").write_text("id,rm\n1,5\n")
+
+    def digest_later(source: InputFile) -> str:
+        Path(source.path).write_text("id,RM\n1,5\n")  # As long as before, and good.
+        return digest_input(source)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tasks.scoring.run.digest_input", digest_later)
+        with pytest.raises(UserError, match="there is no column 'RM'"):
+            predict(Batch(inputs=[str(inbox)]))
+    location = predict(Batch(inputs=[str(inbox)]))
+    assert contents(location)["late.predictions.csv"].endswith(b"\n1,5,11.0,10.5,11.5,false\n")
 
 
 def test_a_bad_file_is_tried_again_when_more_is_allowed(served: Store, inbox: Path, predict: Predict) -> None:

@@ -79,6 +79,17 @@ def test_history_tells_who_made_what_champion_when_why_and_in_whose_place(full: 
     assert lines[-2].split()[2:] == ["rolled", "back", "a", "b", getpass.getuser()]
 
 
+def test_history_fits_into_120_columns(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.registry.log.get_actor", lambda: "somebody, run retrain RM notebook 2026-11-23")
+    for version in ("20260101T000000Z-aaaaaa", "20260102T000000Z-aaaaaa"):
+        make_version(store, version)
+        promote(store, version, "because " * 30)
+    roll_back(store, "slow")
+    lines = render_history(list_history(store)).splitlines()
+    assert max(map(len, lines)) <= 120
+    assert lines[-2].endswith("  somebody, run retrain RM notebook 202…")
+
+
 def test_history_reads_lines_of_before_it_said_who(full: Store) -> None:
     (full.root / LOG).write_text(
         '{"at": "2026-01-01T10:00:00+00:00", "action": "promoted", "version": "a", "reason": ""}\n'

@@ -55,13 +55,20 @@ def read_manifest(location: str) -> Manifest:
 
 
 def read_results(location: UPath) -> list[FileResult]:
-    """Read what was done in a batch's folder: from its manifest, and from the steps of runs that did not get so far."""
-    results = []
-    if (location / MANIFEST).exists():
-        results = read_manifest(str(location)).inputs
-    if (location / WORK).exists():
-        for path in sorted((location / WORK).glob("*.json")):
-            results += [FileResult.model_validate(item) for item in json.loads(path.read_bytes())]
+    """Read what was done in a batch's folder: from its manifest, and from the steps of runs that did not get so far.
+
+    What a damaged file says is done again.
+    """
+    results: list[FileResult] = []
+    for path in [location / MANIFEST, *sorted((location / WORK).glob("*.json"))]:
+        try:
+            content = json.loads(path.read_bytes())
+            items = content["inputs"] if path.name == MANIFEST else content
+            results += [FileResult.model_validate(item) for item in items]
+        except FileNotFoundError:
+            continue
+        except (ValueError, KeyError, TypeError) as error:
+            get_logger().warning("%s is damaged, so what it says is done again: %s", path, str(error).splitlines()[0])
     return results
 
 

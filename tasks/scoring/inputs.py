@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.errors import UserError
 from tasks.parameters import Batch
-from tasks.scoring.manifest import InputFile, plural
+from tasks.scoring.manifest import InputFile, leads_out, plural
 from tasks.steps import get_logger, is_deployed, task
 from tasks.storage.store import locate
 
@@ -88,6 +88,8 @@ def find_sources(inputs: list[str]) -> tuple[str, list[InputFile]]:
         if names.setdefault(name, source.path) != source.path:
             error = f"its predictions would take the place of those of {names[name]}; rename one of them"
             name = PurePosixPath(source.path).name
+        if leads_out(name):
+            error, name = f"its predictions can't be called {name}; rename it or its folder", PurePosixPath(name).name
         sources.setdefault(source.path, source.model_copy(update={"name": name, "error": error}))
     return root, list(sources.values())
 

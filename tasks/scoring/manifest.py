@@ -3,9 +3,10 @@
 from datetime import datetime
 from functools import cached_property
 from itertools import zip_longest
+from pathlib import PurePosixPath
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, computed_field
+from pydantic import BaseModel, ConfigDict, computed_field, field_validator
 
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
@@ -16,6 +17,12 @@ WORK = ".work"  # folder inside a batch's, for what is removed once the manifest
 def plural(count: int, noun: str) -> str:
     """Write a count with its noun, such as `1 file` or `2,000 files`."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def leads_out(name: str) -> bool:
+    """Whether a name of an output leads out of the batch's folder, or to where its unfinished work is."""
+    path = PurePosixPath(name)
+    return path.is_absolute() or ".." in path.parts or path.parts[:1] == (WORK,)
 
 
 class InputFile(BaseModel):
@@ -110,6 +117,14 @@ class FileResult(Counts):
     outputs: dict[str, dict[str, Any]] = {}  # name in the batch's folder -> sha256 and bytes
     error: str = ""
     lasting: bool = False  # whether the error is the file's own, so that trying again is of no use before it changes
+
+    @field_validator("outputs")
+    @classmethod
+    def _outputs_stay_inside(cls, outputs: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        for name in outputs:
+            if leads_out(name.removeprefix(f"{WORK}/")):
+                raise ValueError(f"{name!r} leads out of the batch's folder")
+        return outputs
 
     def fail_for_excess(self, max_rejects: float) -> bool:
         """Make it a failure if too much was rejected, and say whether it is one."""

@@ -69,8 +69,8 @@ def locate(name: str) -> UPath:
     """
     scheme, is_url, rest = name.partition("://")
     if not is_url or scheme == "file":
-        folder = os.environ.get("LINEAR_NEURON_FOLDER", "")
-        return UPath(Path(folder, Path(rest if is_url else name).expanduser()).absolute())
+        path = Path(os.environ.get("LINEAR_NEURON_FOLDER", ""), Path(rest if is_url else name).expanduser()).absolute()
+        return UPath(path.resolve() if ".." in path.parts else path)  # What is named after a path must not climb.
     if scheme not in ("s3", "http", "https"):
         raise UserError(f"{name} can't be used: name a file or folder of this machine, or an s3:// or https:// URL.")
     if "@" in rest.partition("/")[0]:  # It would stand in logs, manifests and the names of folders.

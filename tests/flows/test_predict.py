@@ -163,6 +163,23 @@ def test_a_deployment_fails_once_for_a_bad_file(
         predict_flow(batch)
 
 
+@pytest.mark.parametrize(
+    "damage", [b"{", b"[{}]", b'[{"source": {"path": "a", "name": "a"}, "outputs": {"../../x": {}}}]']
+)
+def test_a_damaged_record_of_a_batch_is_made_again(served: Store, inbox: Path, predict: Predict, damage: bytes) -> None:
+    location = Path(predict(Batch(inputs=[str(inbox)])))
+    before = contents(str(location))
+    (location / ".work").mkdir()
+    (location / ".work" / "1.json").write_bytes(damage)
+    (location / "manifest.json").write_bytes(b'{"inputs": %s}' % damage)
+    bystander = location.parent.parent / "x"
+    bystander.write_text("not ours")
+    assert predict(Batch(inputs=[str(inbox)])) == str(location)
+    assert contents(str(location)) == before
+    assert verify(served) == []
+    assert bystander.read_text() == "not ours"
+
+
 def test_an_output_that_was_emptied_is_made_again(served: Store, inbox: Path, predict: Predict) -> None:
     location = predict(Batch(inputs=[str(inbox)]))
     before = contents(location)

@@ -103,6 +103,16 @@ def test_links_to_files_are_files_and_others_are_named(tmp_path: Path, caplog: p
     assert caplog.messages == [f"Left out of {tmp_path / 'inbox'}, 1 file of another kind: notes.txt"]
 
 
+def test_outputs_never_climb_out_of_the_batch(tmp_path: Path) -> None:
+    for folder in ("here", "there", ".work"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.csv").write_text("RM\n5\n")
+    root, files = find_sources([str(tmp_path / "here" / "a.csv"), str(tmp_path / "here" / ".." / "there" / "a.csv")])
+    assert (root, [file.name for file in files]) == (str(tmp_path), ["here/a", "there/a"])
+    _, files = find_sources([str(tmp_path / "here" / "a.csv"), str(tmp_path / ".work" / "a.csv")])
+    assert [file.error for file in files] == ["its predictions can't be called .work/a; rename it or its folder", ""]
+
+
 def test_what_is_no_file_is_refused() -> None:
     ((_, (device,)),) = [find_sources(["/dev/zero"])]
     assert device.error == "this is not a file"

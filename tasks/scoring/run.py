@@ -76,6 +76,7 @@ def read_parquet(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator
             path = locate(copy.name)
         table, schema = open_parquet(path.path)
         names = find_columns(list(schema), batch_run.model.features, batch_run.batch.mapping)
+        check_names(list(schema))
         check_types(schema, names)
         scorer = Scorer(batch_run, list(schema), names, chunk.to_csv(batch_run.batch))
         row_bytes = chunk.size / max(1, count_rows(table))  # Nobody knows how many bytes a row was; this is the mean.

@@ -1,5 +1,6 @@
 """What a row must be to be predicted, and the reason why one is rejected."""
 
+import re
 from difflib import get_close_matches
 
 import polars as pl
@@ -8,6 +9,7 @@ from tasks.errors import UserError
 
 F32, F64, TEXT = pl.Float32(), pl.Float64(), pl.String()
 ADDED = {"prediction": F32, "prediction_low": F32, "prediction_high": F32, "extrapolated": pl.Boolean()}
+PATTERN = re.compile(r"\*|\^.*\$", re.DOTALL)
 SHOWN = 20  # columns that an error names
 LINE, RAW, LAST = "\0line", "\0raw", "\0last"  # names that no column of a file has
 
@@ -67,6 +69,7 @@ def find_columns(columns: list[str], features: list[str], mapping: dict[str, lis
         UserError: one is missing or stands twice, or a column has the name of one that is to be added.
     """
     names = [_find_column(columns, feature, mapping.get(feature, [])) for feature in features]
+    check_names(list(dict.fromkeys(names)))
     if twice := {name for name in columns if name in ADDED or (name in names and columns.count(name) > 1)}:
         raise UserError(f"column {min(twice)!r} is there already, so it would be ambiguous; rename it")
     return names
@@ -86,11 +89,13 @@ def _find_column(columns: list[str], feature: str, names: list[str]) -> str:
 
 
 def check_names(columns: list[str]) -> None:
-    """Refuse a file of which two columns would have one name in a Parquet file.
+    """Refuse names that a Parquet file can't have twice, or that Polars takes for a pattern of names.
 
     Raises:
         UserError: names the column.
     """
+    if patterns := [name for name in columns if PATTERN.fullmatch(name)]:
+        raise UserError(f"column {patterns[0]!r} has a name that stands for other columns here; rename it")
     if twice := {name for name in columns if columns.count(name) > 1}:
         raise UserError(f"column {min(twice)!r} is there twice, which Parquet does not allow; ask for --format csv")
 

@@ -19,7 +19,7 @@ def open_parquet(path: str) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
     Raises:
         UserError: it is something else.
     """
-    table = pl.scan_parquet(path)
+    table = pl.scan_parquet(path, glob=False)
     try:
         return table, dict(table.collect_schema())
     except pl.exceptions.PolarsError:
@@ -44,4 +44,4 @@ def write_parquet(path: Path, schema: dict[str, pl.DataType], tables: Iterator[p
 
 def join_parquet(path: Path, pieces: list[Path]) -> None:
     """Join files into the one Parquet file that `write_parquet` would have made of them, to the byte."""
-    pl.scan_parquet(pieces).sink_parquet(path, row_group_size=ROW_GROUP)
+    pl.scan_parquet(pieces, glob=False).sink_parquet(path, row_group_size=ROW_GROUP)

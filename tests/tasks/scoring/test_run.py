@@ -201,6 +201,23 @@ def test_a_feature_may_go_by_several_names(score: Scoring) -> None:
         assert score.predictions.endswith(f"5,0,{PREDICTED_5}\n".encode())
 
 
+@pytest.mark.parametrize("name", ["*", "^.*$"])
+def test_a_column_named_like_a_pattern_is_itself(score: Scoring, name: str) -> None:
+    assert score(f"{name},RM\na,5\n".encode()).predicted == 1
+    assert score.predictions.decode() == f"{name},RM,{ADDED}\na,5,{PREDICTED_5}\n"
+    for content, batch in ((f"{name}\n5\n", {"columns": [f"RM={name}"]}), (f"{name},RM\n5,5\n", {"format": "parquet"})):
+        with pytest.raises(UserError, match="has a name that stands for other columns here; rename it"):
+            score(content.encode(), **batch)
+
+
+def test_a_parquet_file_named_like_a_glob_is_itself(score: Scoring) -> None:
+    pl.DataFrame({"RM": [9.0, 9.0]}).write_parquet(score.folder / "sugar.parquet")
+    buffer = io.BytesIO()
+    pl.DataFrame({"RM": [5.0]}).write_parquet(buffer)
+    assert score(buffer.getvalue(), "s*r.parquet").predicted == 1
+    assert pl.read_parquet(score.folder / "out" / "a.predictions.parquet")["RM"].to_list() == [5.0]
+
+
 def test_columns_that_are_not_read_may_share_a_name(score: Scoring) -> None:
     assert score(b"note,RM,note,\na,5,b,\n").predicted == 1
     assert score.predictions.decode() == f"note,RM,note,,{ADDED}\na,5,b,,{PREDICTED_5}\n"

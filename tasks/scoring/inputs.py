@@ -63,12 +63,14 @@ def _address(fs: Any, name: str) -> str:
 
 
 def _describe(fs: Any, info: dict[str, Any]) -> InputFile:
-    error = ""
+    error, path = "", _address(fs, info["name"])
+    if (shown := path.encode(errors="backslashreplace").decode()) != path:
+        return InputFile(path=shown, name="", error="its name is not UTF-8; rename it")
     if not _is_file(fs, info):
         error = f"this is {'a folder and ' if info['type'] == 'directory' else ''}not a file"
     elif not KNOWN.search(info["name"]):
         error = "its name must end in .csv, .csv.gz, .csv.zst or .parquet"
-    return InputFile(path=_address(fs, info["name"]), name="", size=info.get("size") or 0, error=error)
+    return InputFile(path=path, name="", size=info.get("size") or 0, error=error)
 
 
 def find_sources(inputs: list[str]) -> tuple[str, list[InputFile]]:

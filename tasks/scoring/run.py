@@ -25,7 +25,7 @@ from tasks.storage.files import TEMPORARY, describe_file, map_in_order, write_fi
 from tasks.storage.store import Store, digest, is_local, locate, to_json
 from tasks.tables.contract import ADDED, TEXT, check_names, check_types, find_columns
 from tasks.tables.csv import cut_blocks, read_header
-from tasks.tables.parquet import count_rows, open_parquet, read_rows, write_parquet
+from tasks.tables.parquet import PolarsPanic, count_rows, open_parquet, read_rows, write_parquet
 from tasks.tables.stream import open_input
 
 REJECTS_HEADER = b"line,column,value,reason,raw\n"
@@ -141,7 +141,7 @@ def _csv_line(names: list[str]) -> bytes:
     return buffer.getvalue().encode()
 
 
-def _explain(error: Exception, chunk: Chunk, started: datetime) -> FileResult:
+def _explain(error: BaseException, chunk: Chunk, started: datetime) -> FileResult:
     """Make the result of a chunk that failed.
 
     The error lasts if it is the file's own and not the machine's, and the file has not changed since it was `started`.
@@ -170,7 +170,7 @@ def score_group(group: Group, batch_run: BatchRun) -> list[FileResult]:
             started = datetime.now(UTC)
             try:
                 results.append(score_chunk(chunk, batch_run, advance))
-            except Exception as error:  # noqa: BLE001, whatever is wrong with a file must not stop the others
+            except (Exception, PolarsPanic) as error:  # noqa: BLE001, what is wrong with a file must not stop the others
                 results.append(_explain(error, chunk, started))
     store = Store(batch_run.location)
     name = digest("\n".join(chunk.name for chunk in group).encode())[:16]

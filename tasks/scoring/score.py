@@ -52,7 +52,10 @@ class Scorer:
     def score_batch(self, rows: pl.DataFrame) -> Scored:
         """Predict rows of a Parquet file; a rejected row is shown as JSON."""
         table, bad = self.score(rows, self.columns)
-        rejects = explain_rejects(bad, self.names, pl.struct(self.columns).struct.json_encode())
+        columns = {name: pl.col(name) for name in self.columns}
+        for name in (name for name in columns if bad.schema[name] == pl.Binary):
+            columns[name] = columns[name].bin.encode("base64")  # Polars writes no bytes as JSON.
+        rejects = explain_rejects(bad, self.names, pl.struct(columns.values()).struct.json_encode())
         good = write_chunks(table) if self.to_csv else table
         return Scored(good, b"".join(write_chunks(rejects)), self.count(table, rejects))
 

@@ -9,6 +9,7 @@ from polars.io.plugins import register_io_source
 from tasks.errors import UserError
 from tasks.tables.contract import LINE
 
+PolarsPanic = pl.exceptions.PanicException  # a fault of the engine over what is in a file; it is no Exception
 BATCH_ROWS = 100_000  # rows of a Parquet file that are read at a time
 ROW_GROUP = 500_000  # rows of a Parquet file that are compressed together
 

@@ -180,6 +180,14 @@ def test_a_damaged_record_of_a_batch_is_made_again(served: Store, inbox: Path, p
     assert bystander.read_text() == "not ours"
 
 
+def test_a_file_that_the_engine_can_not_take_fails_alone(served: Store, inbox: Path, predict: Predict) -> None:
+    pl.DataFrame({"RM": [None, 5.0], "blobs": [[b"\xff"], [b"\x00"]]}).write_parquet(inbox / "c.parquet")
+    with pytest.raises(UserError, match=r"1 of 3 files can't be predicted: .*/c\.parquet: .*not yet implemented"):
+        predict(Batch(inputs=[str(inbox)]))
+    (location,) = (served.root / "predictions").iterdir()
+    assert sorted(contents(str(location))) == ["a.predictions.csv", "a.rejects.csv", "b.predictions.csv"]
+
+
 def test_an_output_that_was_emptied_is_made_again(served: Store, inbox: Path, predict: Predict) -> None:
     location = predict(Batch(inputs=[str(inbox)]))
     before = contents(location)

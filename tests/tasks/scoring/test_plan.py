@@ -1,6 +1,7 @@
 """Inputs found, named, cut into ranges and dealt out to steps."""
 
 import gzip
+import os
 from pathlib import Path
 
 import polars as pl
@@ -111,6 +112,16 @@ def test_outputs_never_climb_out_of_the_batch(tmp_path: Path) -> None:
     assert (root, [file.name for file in files]) == (str(tmp_path), ["here/a", "there/a"])
     _, files = find_sources([str(tmp_path / "here" / "a.csv"), str(tmp_path / ".work" / "a.csv")])
     assert [file.error for file in files] == ["its predictions can't be called .work/a; rename it or its folder", ""]
+
+
+def test_a_name_that_is_no_text_fails_alone(tmp_path: Path) -> None:
+    (tmp_path / "good.csv").touch()
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.csv")).touch()
+    _, files = find_sources([str(tmp_path)])
+    assert [(file.path.rpartition("/")[2], file.error) for file in files] == [
+        ("\\udcff.csv", "its name is not UTF-8; rename it"),
+        ("good.csv", ""),
+    ]
 
 
 def test_what_is_no_file_is_refused() -> None:

@@ -210,6 +210,14 @@ def test_a_column_named_like_a_pattern_is_itself(score: Scoring, name: str) -> N
             score(content.encode(), **batch)
 
 
+def test_bytes_in_a_parquet_file_pass_through(score: Scoring) -> None:
+    buffer = io.BytesIO()
+    pl.DataFrame({"RM": [5.0, None], "blob": [b"\xff\x00", b"\x01"]}).write_parquet(buffer)
+    assert score(buffer.getvalue(), "a.parquet").predicted == 1
+    assert pl.read_parquet(score.folder / "out" / "a.predictions.parquet")["blob"].to_list() == [b"\xff\x00"]
+    assert '"{""RM"":null,""blob"":""AQ==""}"' in score.rejects
+
+
 def test_a_parquet_file_named_like_a_glob_is_itself(score: Scoring) -> None:
     pl.DataFrame({"RM": [9.0, 9.0]}).write_parquet(score.folder / "sugar.parquet")
     buffer = io.BytesIO()

@@ -4,10 +4,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tasks.reporting.markdown import as_picture, describe_interval
-from tasks.scoring.manifest import BatchRun, FileResult, Manifest, plural
+from tasks.scoring.manifest import BatchRun, FileResult, Manifest
 from tasks.steps import get_logger, is_recorded, show_markdown, task
 from tasks.storage.files import TEMPORARY
 from tasks.storage.store import MANIFEST
+from tasks.tables.inputs import plural
 
 SHOWN = 50  # files that the summary names; the manifest names all
 

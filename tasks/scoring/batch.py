@@ -12,10 +12,11 @@ from tasks.errors import UserError, WorkError
 from tasks.parameters import Batch
 from tasks.registry.champion import read_champion
 from tasks.registry.versions import read_version
-from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult, InputFile, Manifest, add_up, plural
+from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult, Manifest, add_up
 from tasks.steps import get_logger, is_deployed, task
 from tasks.storage.files import TEMPORARY, describe_file, write_file
 from tasks.storage.store import MANIFEST, Store, digest, is_local, locate, to_json
+from tasks.tables.inputs import InputFile, plural
 from tasks.tables.parquet import join_parquet
 
 READ_BYTES = 4 << 20  # how much of a range's output is copied at a time

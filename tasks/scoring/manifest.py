@@ -4,40 +4,21 @@ from datetime import datetime
 from functools import cached_property
 from itertools import zip_longest
 from pathlib import PurePosixPath
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, computed_field, field_validator
 
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
+from tasks.tables.inputs import InputFile
 
 WORK = ".work"  # folder inside a batch's, for what is removed once the manifest is written
-
-
-def plural(count: int, noun: str) -> str:
-    """Write a count with its noun, such as `1 file` or `2,000 files`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def leads_out(name: str) -> bool:
     """Whether a name of an output leads out of the batch's folder, or to where its unfinished work is."""
     path = PurePosixPath(name)
     return path.is_absolute() or ".." in path.parts or path.parts[:1] == (WORK,)
-
-
-class InputFile(BaseModel):
-    """A file to predict, and the name that its outputs go by in the batch."""
-
-    model_config = ConfigDict(frozen=True)
-
-    path: str  # an absolute path or a URL
-    name: str  # relative to the folder that all inputs share, without suffixes
-    size: int = 0  # bytes
-    error: str = ""  # why it can't be predicted, where that is known before it is read
-
-    @property
-    def kind(self) -> Literal["csv", "parquet"]:
-        return "parquet" if self.path.lower().endswith(".parquet") else "csv"
 
 
 class Chunk(BaseModel):

@@ -7,10 +7,11 @@ from typing import Any, BinaryIO
 from upath import UPath
 
 from tasks.errors import UserError
-from tasks.scoring.manifest import BatchRun, Chunk, FileResult, InputFile, plural
+from tasks.scoring.manifest import BatchRun, Chunk, FileResult
 from tasks.steps import get_logger, task
 from tasks.storage.store import locate
 from tasks.tables.csv import cut_blocks, read_header
+from tasks.tables.inputs import InputFile, plural
 from tasks.tables.parquet import count_rows, open_parquet
 from tasks.tables.stream import open_input
 

@@ -57,8 +57,9 @@ def ours(source: str, target: str, model: str) -> None:
     """The scoring step: rejects, digests, whole-or-nothing and counts included."""
     from tasks.model import ModelVersion
     from tasks.parameters import Batch
-    from tasks.scoring.manifest import BatchRun, Chunk, InputFile
+    from tasks.scoring.manifest import BatchRun, Chunk
     from tasks.scoring.run import score_chunk
+    from tasks.tables.inputs import InputFile
 
     neuron = ModelVersion.model_validate_json((Path(model) / "model.json").read_bytes())
     with timed():

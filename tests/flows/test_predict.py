@@ -23,9 +23,9 @@ from tasks.registry.champion import promote
 from tasks.registry.verify import verify
 from tasks.registry.versions import list_versions, version_folder
 from tasks.scoring.batch import read_manifest
-from tasks.scoring.manifest import InputFile
 from tasks.scoring.plan import digest_input
 from tasks.storage.store import Store, digest
+from tasks.tables.inputs import InputFile
 from tests.flows.helpers import Predict, check, contents, wait_until
 from tests.helpers import Run, make_version
 

@@ -13,9 +13,10 @@ from tasks.model import ModelVersion
 from tasks.parameters import Batch
 from tasks.reporting.predict import write_summary
 from tasks.scoring.batch import join_ranges
-from tasks.scoring.manifest import BatchRun, Chunk, Counts, FileResult, InputFile, Manifest
+from tasks.scoring.manifest import BatchRun, Chunk, Counts, FileResult, Manifest
 from tasks.scoring.run import score_chunk, score_groups
 from tasks.storage.store import Store
+from tasks.tables.inputs import InputFile
 
 SOURCE = InputFile(path="/inbox/a.csv", name="a")
 

@@ -11,8 +11,9 @@ from tasks.errors import UserError
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
 from tasks.scoring.inputs import find_sources
-from tasks.scoring.manifest import BatchRun, Chunk, FileResult, InputFile
+from tasks.scoring.manifest import BatchRun, Chunk, FileResult
 from tasks.scoring.plan import group_chunks, plan_batch, split_file
+from tasks.tables.inputs import InputFile
 from tasks.tables.stream import open_input
 
 

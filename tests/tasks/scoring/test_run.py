@@ -16,8 +16,9 @@ from backports import zstd
 from tasks.errors import UserError
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
-from tasks.scoring.manifest import BatchRun, Chunk, FileResult, InputFile
+from tasks.scoring.manifest import BatchRun, Chunk, FileResult
 from tasks.scoring.run import score_chunk
+from tasks.tables.inputs import InputFile
 
 ADDED = "prediction,prediction_low,prediction_high,extrapolated"
 PREDICTED_5 = "11.0,10.5,11.5,false"  # 2 * 5 + 1, give or take a half

@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
 from tasks.scoring.batch import join_ranges
-from tasks.scoring.manifest import BatchRun, Chunk, InputFile
+from tasks.scoring.manifest import BatchRun, Chunk
 from tasks.scoring.plan import split_file
 from tasks.scoring.run import score_chunk
+from tasks.tables.inputs import InputFile
 
 CASES = int(os.environ.get("FUZZ", "300"))
 BATCH = 5000  # cases after which hypothesis forgets what it tried, or its memory would grow without end

@@ -120,7 +120,7 @@ def promote(version: Version, *, reason: Reason = "by hand", json: Json = False)
 
 @app.command
 def rollback(*, reason: Reason = "by hand", json: Json = False) -> None:
-    """Make the previous champion the champion again."""
+    """Make the champion before the champion again; each further rollback goes one more step back."""
     from deployments.runs import run
     from flows.promote import rollback as flow
 

@@ -21,12 +21,12 @@ def promote(version: str, reason: str = "by hand") -> str:
 
 @flow(name="rollback", flow_run_name="rollback")
 def rollback(reason: str = "by hand") -> str:
-    """Make the previous champion the champion again, one step back: a second rollback in a row is refused.
+    """Make the champion before the champion again; run again, it goes one more step back.
 
     Args:
         reason: Why, for those who read promotions.jsonl later.
 
     Returns:
-        One sentence: who is champion, since when.
+        One sentence: who is champion, since when, and where a further rollback would go.
     """
     return roll_back_champion(reason)

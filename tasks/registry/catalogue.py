@@ -13,7 +13,7 @@ WIDTH = 120  # columns of the terminal that the tables fit into
 
 
 def list_models(store: Store) -> list[dict[str, Any]]:
-    """List every complete version, oldest first; `status` is champion, previous, refused, promoted or nothing.
+    """List every complete version, oldest first; `status` is champion, previous, refused, promoted, left or nothing.
 
     Of a damaged version nothing else is known, so the other values are None, and its status says so.
     """

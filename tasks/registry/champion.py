@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from tasks.errors import UserError
 from tasks.registry.log import append, is_logged, make_entry, read_lines
 from tasks.registry.versions import list_versions, read_version
+from tasks.steps import get_logger
 from tasks.storage.store import TRIES, Store, Tagged, make_conflict, to_json
 
 POINTER = "champion.json"
@@ -36,7 +37,7 @@ class Champion(BaseModel):
 
     version: str
     since: datetime
-    previous: str | None  # the champion before; none at first, and after a rollback
+    previous: str | None  # where a rollback goes; none where nothing served before
     reason: str
     entry: dict[str, Any] = {}  # the line of the log about this change; older pointers have none
     removing: list[str] = []  # versions in an object store that are being removed, and so can't be promoted
@@ -133,10 +134,12 @@ def _succeed(present: Champion | None, version: str, reason: str, decision: Prom
 
 
 def roll_back(store: Store, reason: str) -> Champion:
-    """Make the champion before the champion again, and log it.
+    """Make the champion before the champion again, and log it; called again, go one more step back.
+
+    Passed over are versions that are gone, and those that a rollback left and nobody promoted since.
 
     Raises:
-        UserError: there is none before, or it is no longer complete.
+        UserError: nothing is left to go back to, or the version is damaged.
     """
     key = secrets.token_hex(8)
     with store.exclusive():
@@ -145,16 +148,46 @@ def roll_back(store: Store, reason: str) -> Champion:
             present = _parse(store, tagged.data)
             if present and is_logged(store, key):
                 return present
-            if present is None or present.previous is None:
-                raise UserError(
-                    "There is no champion before to go back to; name a version instead: linear-neuron promote VERSION."
-                )
-            version = read_version(store, present.previous).version
-            change = {"version": version, "since": datetime.now(UTC), "previous": None, "reason": reason}
+            if present is None:
+                raise UserError("There is no champion yet; make one by: linear-neuron promote VERSION.")
+            version, previous = _find_way_back(store, present)
+            read_version(store, version)
+            change = {"version": version, "since": datetime.now(UTC), "previous": previous, "reason": reason}
+            entry = make_entry(key, "rolled back", version, reason, figures={}, left=present.version)
             champion = present.model_copy(update=change)
-            if swap(store, tagged, champion, make_entry(key, "rolled back", version, reason, figures={})):
+            if swap(store, tagged, champion, entry):
                 return champion
     raise make_conflict(store.root / POINTER)
+
+
+def _find_way_back(store: Store, present: Champion) -> tuple[str, str | None]:
+    """Find the version that a rollback goes to, and the one that the next rollback would go to, if any."""
+    before = dict.fromkeys([present.previous, *_list_served(store)])
+    complete = set(list_versions(store)) - set(present.removing)
+    names = [version for version in before if version and version != present.version]
+    here = [version for version in names if version in complete]
+    gone = names[: names.index(here[0])] if here else names
+    lost = f"No longer in the store: {', '.join(gone)}. " if gone else ""
+    if not here:
+        raise UserError(
+            f"There is no champion before to go back to. {lost}Name a version instead: linear-neuron promote VERSION."
+        )
+    if lost:
+        get_logger().warning("%sSo the champion before these is taken.", lost)
+    return here[0], here[1] if len(here) > 1 else None
+
+
+def _list_served(store: Store) -> list[str]:
+    """List by the log which versions have served, the latest first; a rollback takes away those that it left."""
+    served: dict[str, None] = {}
+    for entry in read_lines(store):
+        version, action = entry["version"], entry["action"]
+        while action == "rolled back" and served and next(reversed(served)) != version:
+            served.popitem()
+        if action != "refused":
+            served.pop(version, None)
+            served[version] = None
+    return list(reversed(served))
 
 
 def load_pointer(store: Store) -> Tagged:
@@ -197,8 +230,12 @@ def withdraw(store: Store, expected: Tagged, versions: set[str]) -> bool:
 
 
 def find_standings(store: Store) -> dict[str, tuple[str, str]]:
-    """Find what each version is (champion, previous, or what was last done with it), and why."""
-    standings = {entry["version"]: (entry["action"], entry["reason"]) for entry in read_log(store)}
+    """Find what each version is (champion, previous, left by a rollback, or what was last done with it), and why."""
+    standings = {}
+    for entry in read_log(store):
+        if left := entry.get("left"):
+            standings[left] = "left", entry["reason"]
+        standings[entry["version"]] = entry["action"], entry["reason"]
     if champion := read_champion(store):
         if champion.previous:
             standings[champion.previous] = "previous", standings.get(champion.previous, ("", ""))[1]

@@ -30,14 +30,17 @@ PACKAGE = Dataset(source="package")
 def test_a_version_is_promoted_and_rolled_back_either_way(store: Store, way: Way) -> None:
     make_version(store, "a")
     make_version(store, "b")
+    make_version(store, "c")
     assert way(promote)("a", "first").startswith("a is the champion since ")
     assert "before it a: better" in way(promote)("b", "better")
-    assert way(rollback)("slow").startswith("a is the champion since ")
+    assert "before it b: best" in way(promote)("c", "best")
+    assert "before it a: slow" in way(rollback)("slow")
+    assert way(rollback)("slower").startswith("a is the champion since ")
     with pytest.raises(UserError, match="There is no champion before"):
         way(rollback)("again")
-    with pytest.raises(UserError, match="has no complete version 'c'"):
-        way(promote)("c")
-    assert [entry["reason"] for entry in read_log(store)] == ["first", "better", "slow"]
+    with pytest.raises(UserError, match="has no complete version 'd'"):
+        way(promote)("d")
+    assert [entry["reason"] for entry in read_log(store)] == ["first", "better", "best", "slow", "slower"]
 
 
 def versions_after(store: Store, *trainings: Training) -> list[str]:

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tasks.errors import UserError
+from tasks.parameters import Retention
 from tasks.registry.champion import (
     POINTER,
     PromotionDecision,
@@ -17,6 +18,7 @@ from tasks.registry.champion import (
     roll_back,
 )
 from tasks.registry.log import LOG
+from tasks.registry.retention import clean_store
 from tasks.registry.versions import version_folder
 from tasks.storage.store import Store
 from tests.helpers import make_version
@@ -43,12 +45,13 @@ def test_promotion_keeps_the_one_before_by_name_and_rollback_returns_to_it(two: 
         ("rolled back", "a", "b was slow"),
     ]
     assert describe_standing(two, "a") == "champion: b was slow"
-    assert describe_standing(two, "b") == "promoted: better"
+    assert describe_standing(two, "b") == "left: b was slow"
+    assert read_log(two)[-1]["left"] == "b"
     assert describe_standing(two, "c") == "never promoted"
 
 
 def test_rollback_with_nothing_before_is_refused(two: Store) -> None:
-    with pytest.raises(UserError, match="no champion before to go back to"):
+    with pytest.raises(UserError, match="There is no champion yet"):
         roll_back(two, "")
     promote(two, "a", "")
     promote(two, "b", "")
@@ -66,15 +69,82 @@ def test_an_unknown_or_incomplete_version_can_not_be_promoted(two: Store) -> Non
     assert read_log(two) == []
 
 
-def test_a_champion_before_that_is_gone_is_not_rolled_back_to(two: Store) -> None:
+@pytest.fixture
+def chain(two: Store) -> Store:
+    """Four versions that became champion one after the other."""
+    make_version(two, "c")
+    make_version(two, "d")
+    for version in "abcd":
+        promote(two, version, "")
+    return two
+
+
+def way_back(store: Store) -> list[str]:
+    """Roll back until there is nothing before, and return who served in turn."""
+    served: list[str] = []
+    while (champion := read_champion(store)) and champion.previous and len(served) < 9:
+        served.append(roll_back(store, "").version)
+    with pytest.raises(UserError, match="no champion before to go back to"):
+        roll_back(store, "")
+    return served
+
+
+def test_each_rollback_goes_one_champion_further_back(chain: Store) -> None:
+    steps = [roll_back(chain, "") for _ in range(3)]
+    assert [(step.version, step.previous) for step in steps] == [("c", "b"), ("b", "a"), ("a", None)]
+    promote(chain, "c", "better than it seemed")
+    assert way_back(chain) == ["a"]
+
+
+def test_a_rollback_whose_line_was_never_written_counts_for_the_next(
+    chain: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as killed:
+        killed.setattr("tasks.registry.champion.append", lambda store, entry: None)
+        assert roll_back(chain, "").version == "c"
+    assert way_back(chain) == ["b", "a"]
+    assert [entry["action"] for entry in read_log(chain)][4:] == ["rolled back"] * 3
+
+
+def test_rollback_passes_over_what_a_rollback_left_until_it_is_promoted_again(chain: Store) -> None:
+    promote(chain, "b", "again")  # a, c, d, b
+    assert roll_back(chain, "").version == "d"
+    assert way_back(chain) == ["c", "a"]
+    promote(chain, "b", "once more")
+    assert way_back(chain) == ["a"]
+
+
+def test_rollback_passes_over_versions_that_are_gone_and_names_them(
+    chain: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    for version in "bc":
+        chain.remove(version_folder(chain, version))
+    assert roll_back(chain, "").version == "a"
+    assert [record.message for record in caplog.records] == [
+        "No longer in the store: c, b. So the champion before these is taken."
+    ]
+
+
+def test_rollback_with_all_before_gone_changes_nothing_and_names_them(two: Store) -> None:
     promote(two, "a", "")
     promote(two, "b", "")
     two.remove(version_folder(two, "a"))
-    with pytest.raises(UserError, match="no complete version 'a'"):
+    with pytest.raises(UserError, match=r"no champion before to go back to\. No longer in the store: a\. Name a"):
         roll_back(two, "")
     champion = read_champion(two)
     assert champion is not None
     assert champion.version == "b"
+
+
+def test_rollback_goes_back_by_the_pointer_alone_where_the_log_is_lost(chain: Store) -> None:
+    (chain.root / LOG).unlink()
+    assert way_back(chain) == ["c"]
+
+
+def test_retention_keeps_the_version_that_a_further_rollback_would_go_to(chain: Store) -> None:
+    roll_back(chain, "")
+    assert clean_store(chain, Retention(newest=1, days=0)) == ["model a"]
+    assert way_back(chain) == ["b"]
 
 
 def test_a_comparison_with_a_champion_that_has_changed_since_is_off(two: Store) -> None:

@@ -116,8 +116,8 @@ class Batch(Parameters):
     """Which files to predict, and how."""
 
     inputs: list[str] = Field(["inbox"], min_length=1)
-    """Files, folders, globs or URLs of CSV (plain, .gz or .zst) or Parquet. What this model has already predicted is
-    skipped."""
+    """Files, folders, globs or URLs of CSV or TSV (plain, .gz or .zst) or Parquet. What this model has already
+    predicted is skipped."""
 
     output: str = ""
     """Folder or URL to put the batch's folder in. Empty means predictions/ in the model store."""

@@ -20,6 +20,7 @@ from tasks.tables.inputs import InputFile, plural
 from tasks.tables.parquet import join_parquet
 
 READ_BYTES = 4 << 20  # how much of a range's output is copied at a time
+OUTPUTS = ".predictions.csv", ".predictions.tsv", ".predictions.parquet", ".rejects.csv"
 EARLIER = "0.json"  # results of earlier runs; by its name they are read before the newer ones
 
 
@@ -97,7 +98,7 @@ def join_ranges(ranges: list[FileResult], batch_run: BatchRun) -> FileResult:
         return FileResult(source=joined.source, error=error)
     joined.fail_for_excess(batch_run.batch.max_rejects)
     home = Store(batch_run.location)
-    for kind in (".rejects.csv",) if joined.error else (".predictions.csv", ".predictions.parquet", ".rejects.csv"):
+    for kind in (".rejects.csv",) if joined.error else OUTPUTS:
         if pieces := [home.root / name for result in ranges for name in result.outputs if name.endswith(kind)]:
             name = joined.source.name + kind
             with home.writing(home.root / name) as scratch:

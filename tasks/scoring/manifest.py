@@ -41,7 +41,12 @@ class Chunk(BaseModel):
 
     def to_csv(self, batch: Batch) -> bool:
         """Whether its predictions are written as CSV."""
-        return (self.source.kind if batch.format == "same" else batch.format) == "csv"
+        return (self.source.kind if batch.format == "same" else batch.format) != "parquet"
+
+    def output_names(self, batch: Batch) -> tuple[str, str]:
+        """Name its predictions and its rejects; what stands apart by tabs stays so, and so does its name."""
+        kind = "parquet" if not self.to_csv(batch) else "tsv" if self.source.kind == "tsv" else "csv"
+        return f"{self.name}.predictions.{kind}", f"{self.name}.rejects.csv"
 
     def new_result(self, error: str = "") -> "FileResult":
         """Begin its result, with nothing counted yet."""

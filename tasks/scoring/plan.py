@@ -26,12 +26,12 @@ def split_file(source: InputFile) -> list[Chunk]:
 
     A compressed file can only be read from its start, and each range of a remote Parquet file would copy all of it.
     """
-    plain = source.path.lower().endswith(".csv")
+    plain = source.path.lower().endswith((".csv", ".tsv"))
     if source.size <= 2 * RANGE_BYTES or not (plain or (source.kind == "parquet" and "://" not in source.path)):
         return [Chunk(source=source, size=source.size)]
     with open_input(source.path) as (stream, hashing):
         if plain:
-            cuts, end = _cut_csv(stream)
+            cuts, end = _cut_csv(stream, source.separators)
         else:
             end = count_rows(open_parquet(source.path)[0])
             cuts = [(start, 0, "") for start in range(0, end, RANGE_ROWS)]
@@ -44,11 +44,11 @@ def split_file(source: InputFile) -> list[Chunk]:
     ]
 
 
-def _cut_csv(stream: BinaryIO) -> tuple[list[tuple[int, int, str]], int]:
+def _cut_csv(stream: BinaryIO, separators: str) -> tuple[list[tuple[int, int, str]], int]:
     """First byte, first line and sha256 of each range of a CSV file, and where the last one ends."""
-    raw, _ = read_header(stream)
-    ranges, end = [(0, 2, hashlib.sha256(raw))], len(raw)
-    for block in cut_blocks(stream, 2):
+    header = read_header(stream, separators)
+    ranges, end = [(0, 2, hashlib.sha256(header.raw))], len(header.raw)
+    for block in cut_blocks(stream, 2, header.separator):
         if end - ranges[-1][0] >= RANGE_BYTES:
             ranges.append((end, block.line, hashlib.sha256()))
         ranges[-1][2].update(block.data)

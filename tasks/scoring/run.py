@@ -46,19 +46,22 @@ class Reading(NamedTuple):
 
 @contextmanager
 def read_csv(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator[Reading]:
-    """Read a chunk of CSV. Its predictions have the file's own line ends, LF or CRLF, and its byte order mark."""
+    """Read a chunk of CSV.
+
+    Its predictions have the file's own line ends, LF or CRLF, its separator and its byte order mark.
+    """
     with open_input(chunk.source.path) as (stream, _):
-        raw, columns = read_header(stream)
+        raw, columns, separator = read_header(stream, chunk.source.separators)
     line_end = "\r\n" if raw.endswith(b"\r\n") else "\n"
     names = find_columns(columns, batch_run.model.features, batch_run.batch.mapping)
     if not chunk.to_csv(batch_run.batch):
         check_names(columns)
-    scorer = Scorer(batch_run, columns, names, chunk.to_csv(batch_run.batch), line_end)
-    header = b",".join([raw.rstrip(b"\r\n"), *(name.encode() for name in ADDED)]) + line_end.encode()
+    scorer = Scorer(batch_run, columns, names, chunk.to_csv(batch_run.batch), line_end, separator)
+    header = separator.encode().join([raw.rstrip(b"\r\n"), *(name.encode() for name in ADDED)]) + line_end.encode()
     with open_input(chunk.source.path, chunk.start, chunk.stop, on_read) as (stream, hashing):
         if not chunk.start:
             read_header(stream)
-        scored = map_in_order(scorer.score_block, cut_blocks(stream, chunk.line), THREADS)
+        scored = map_in_order(scorer.score_block, cut_blocks(stream, chunk.line, separator), THREADS)
         yield Reading(scored, header, dict.fromkeys(columns, TEXT) | ADDED, hashing.finish)
 
 
@@ -100,7 +103,7 @@ def score_chunk(chunk: Chunk, batch_run: BatchRun, on_read: OnRead = lambda _: N
     """
     store, result = Store(batch_run.location), chunk.new_result()
     to_csv = chunk.to_csv(batch_run.batch)
-    names = f"{chunk.name}.predictions.{'csv' if to_csv else 'parquet'}", f"{chunk.name}.rejects.csv"
+    names = chunk.output_names(batch_run.batch)
     read = read_parquet if chunk.source.kind == "parquet" else read_csv
     with (
         read(chunk, batch_run, on_read) as reading,

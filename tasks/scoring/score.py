@@ -34,16 +34,22 @@ class Scorer:
     names: list[str]  # of the columns that hold the features, in the model's order
     to_csv: bool
     line_end: str = "\n"
+    separator: str = ","
+
+    @property
+    def decimal_comma(self) -> bool:
+        """Whether a number may have a decimal comma, since commas don't separate columns."""
+        return self.separator != ","
 
     def score_block(self, block: Block) -> Scored:
         """Predict a block of CSV. To CSV its lines stay as they are, to Parquet every column is text."""
         good, broken = parse_block(block, self.columns, self.names if self.to_csv else self.columns)
         table, bad = self.score(good, [RAW] if self.to_csv else self.columns)
-        rejects = pl.concat([explain_rejects(bad, self.names, pl.col(RAW)), broken]).sort("line")
+        rejects = pl.concat([self.explain(bad, pl.col(RAW)), broken]).sort("line")
         bad_lines = b"".join(write_chunks(rejects))
         if not self.to_csv:
             return Scored(table, bad_lines, self.count(table, rejects))
-        lines = write_chunks(table, quote_style="never", line_terminator=self.line_end)
+        lines = write_chunks(table, quote_style="never", line_terminator=self.line_end, separator=self.separator)
         if block.latin:
             lines = [b"".join(lines).decode().encode("latin-1")]
             bad_lines = bad_lines.decode().encode("latin-1")
@@ -55,7 +61,7 @@ class Scorer:
         columns = {name: pl.col(name) for name in self.columns}
         for name in (name for name in columns if bad.schema[name] == pl.Binary):
             columns[name] = columns[name].bin.encode("base64")  # Polars writes no bytes as JSON.
-        rejects = explain_rejects(bad, self.names, pl.struct(columns.values()).struct.json_encode())
+        rejects = self.explain(bad, pl.struct(columns.values()).struct.json_encode())
         good = write_chunks(table) if self.to_csv else table
         return Scored(good, b"".join(write_chunks(rejects)), self.count(table, rejects))
 
@@ -79,7 +85,11 @@ class Scorer:
         A feature is read as float64 and rounded to float32, as Keras does; the sum is taken in float32.
         """
         model = self.batch_run.model
-        x = [read_number(name, strip and rows.schema[name] == TEXT).cast(F32) for name in self.names]
+        comma = self.decimal_comma
+        values = [
+            read_number(name, strip=strip and rows.schema[name] == TEXT, decimal_comma=comma) for name in self.names
+        ]
+        x = [value.cast(F32) for value in values]
         terms = [value * pl.lit(weight, F32) for value, weight in zip(x, model.weights, strict=True)]
         ranges = [[pl.lit(end, F32) for end in model.ranges[feature]] for feature in model.features]
         inside = [value.is_between(low, high) for value, (low, high) in zip(x, ranges, strict=True)]
@@ -92,6 +102,10 @@ class Scorer:
         )
         added = {"prediction_low": prediction - half, "prediction_high": prediction + half}
         return lazy.select(LINE, *keep, prediction, **added, extrapolated="extrapolated").collect()
+
+    def explain(self, bad: pl.DataFrame, raw: pl.Expr) -> pl.DataFrame:
+        """Return rows without a prediction as rejects."""
+        return explain_rejects(bad, self.names, raw, decimal_comma=self.decimal_comma)
 
     def count(self, table: pl.DataFrame, rejects: pl.DataFrame) -> Counts:
         """Count what the summary says of some rows; the histogram has the even bins of the training targets'."""

@@ -11,13 +11,19 @@ F32, F64, TEXT = pl.Float32(), pl.Float64(), pl.String()
 ADDED = {"prediction": F32, "prediction_low": F32, "prediction_high": F32, "extrapolated": pl.Boolean()}
 PATTERN = re.compile(r"\*|\^.*\$", re.DOTALL)
 SHOWN = 20  # columns that an error names
+BLANKS = " \t\r\n\f\v"  # what may stand around a number; a no-break space is one byte in Latin-1, and two in UTF-8
 LINE, RAW, LAST = "\0line", "\0raw", "\0last"  # names that no column of a file has
 
 
-def read_number(name: str, strip: bool) -> pl.Expr:
-    """Read a column as float64, null where it is no number; `strip` allows blanks around a number in text."""
+def read_number(name: str, *, strip: bool, decimal_comma: bool) -> pl.Expr:
+    """Read a column as float64, null where it is no number.
+
+    In text, `strip` allows blanks around a number, and `decimal_comma` the comma of 6,5 as well as the point of 6.5.
+    """
     column = pl.col(name)
-    return (column.str.strip_chars() if strip else column).cast(F64, strict=False)
+    if decimal_comma:
+        column = column.str.replace(",", ".", literal=True)
+    return (column.str.strip_chars(BLANKS) if strip else column).cast(F64, strict=False)
 
 
 def explain_broken(lines: pl.DataFrame, fields: pl.Series, expected: int) -> pl.DataFrame:
@@ -34,13 +40,14 @@ def explain_broken(lines: pl.DataFrame, fields: pl.Series, expected: int) -> pl.
     )  # fmt: skip
 
 
-def explain_rejects(bad: pl.DataFrame, names: list[str], raw: pl.Expr) -> pl.DataFrame:
+def explain_rejects(bad: pl.DataFrame, names: list[str], raw: pl.Expr, *, decimal_comma: bool) -> pl.DataFrame:
     """Return rows without a finite prediction as line, column, value, reason and raw text; the first reason counts."""
     found: list[tuple[pl.Expr, pl.Expr, pl.Expr]] = []
     for name in names:
-        text, value = pl.col(name).cast(TEXT).fill_null(""), read_number(name, bad.schema[name] == TEXT)
+        text = pl.col(name).cast(TEXT).fill_null("")
+        value = read_number(name, strip=bad.schema[name] == TEXT, decimal_comma=decimal_comma)
         reason = (
-            pl.when(text.str.strip_chars() == "").then(pl.lit("empty"))
+            pl.when(text.str.strip_chars(BLANKS) == "").then(pl.lit("empty"))
             .when(value.is_null()).then(pl.lit("not a number"))
             .when(value.is_nan()).then(pl.lit("NaN"))
             .when(value.is_infinite() & text.str.contains("(?i)inf")).then(pl.lit("infinite"))

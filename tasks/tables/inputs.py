@@ -11,7 +11,9 @@ from tasks.steps import get_logger
 from tasks.storage.store import locate
 
 MAGIC = re.compile(r"[*?\[]")
-KNOWN = re.compile(r"\.(csv|csv\.gz|csv\.zst|parquet)$", re.IGNORECASE)
+KNOWN = re.compile(r"\.((csv|tsv)(\.gz|\.zst)?|parquet)$", re.IGNORECASE)
+TABS = re.compile(r"\.tsv(\.gz|\.zst)?$", re.IGNORECASE)
+SEPARATORS = ",;\t|"  # of the columns of a CSV file
 LEFT_OUT = re.compile(r"/[._][^/]*$|\.(predictions|rejects)\.\w+$")  # hidden files, and the outputs of a batch
 
 
@@ -31,8 +33,15 @@ class InputFile(BaseModel):
     error: str = ""  # why it can't be read, where that is known before it is read
 
     @property
-    def kind(self) -> Literal["csv", "parquet"]:
+    def kind(self) -> Literal["csv", "tsv", "parquet"]:
+        if TABS.search(self.path):
+            return "tsv"
         return "parquet" if self.path.lower().endswith(".parquet") else "csv"
+
+    @property
+    def separators(self) -> str:
+        """What may separate its columns, where it is CSV."""
+        return "\t" if self.kind == "tsv" else SEPARATORS
 
 
 def list_files(text: str) -> tuple[str, list[InputFile]]:
@@ -88,5 +97,5 @@ def _describe(fs: Any, info: dict[str, Any]) -> InputFile:
     if not _is_file(fs, info):
         error = f"this is {'a folder and ' if info['type'] == 'directory' else ''}not a file"
     elif not KNOWN.search(info["name"]):
-        error = "its name must end in .csv, .csv.gz, .csv.zst or .parquet"
+        error = "its name must end in .csv or .tsv, with .gz or .zst if it is compressed, or in .parquet"
     return InputFile(path=path, name="", size=info.get("size") or 0, error=error)

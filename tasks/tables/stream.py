@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 READ_BYTES = 1 << 20
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
-SEPARATORS = {b";": "semicolons", b"\t": "tabs", b"|": "bars"}
 
 
 def check_format(first_line: bytes) -> None:
@@ -30,10 +29,6 @@ def check_format(first_line: bytes) -> None:
         raise UserError("this is UTF-16 text; save it as UTF-8")
     if b"\r" in first_line.rstrip(b"\r\n"):
         raise UserError("its lines end with a carriage return alone; save it with line feeds")
-    if b"," not in first_line:
-        for separator, name in SEPARATORS.items():
-            if separator in first_line:
-                raise UserError(f"line 1 separates its columns by {name} and not by commas; save it with commas")
 
 
 class HashingReader(io.RawIOBase):

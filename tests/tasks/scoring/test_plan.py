@@ -22,7 +22,18 @@ def inbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "inbox"
     (folder / "sub" / "folder.csv").mkdir(parents=True)
-    names = ("a.csv", "b.CSV.gz", "c.parquet", "notes.txt", ".hidden.csv", "_SUCCESS", "a.predictions.csv", "sub/d.csv")
+    names = (
+        "a.csv",
+        "b.CSV.gz",
+        "c.parquet",
+        "e.tsv",
+        "f.TSV.zst",
+        "notes.txt",
+        ".hidden.csv",
+        "_SUCCESS",
+        "a.predictions.csv",
+        "sub/d.csv",
+    )
     for name in names:
         (folder / name).write_text("RM\n5\n")
     return folder
@@ -31,10 +42,11 @@ def inbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("inputs", "names"),
     [
-        (["inbox"], ["a", "b", "c"]),
-        (["inbox/"], ["a", "b", "c"]),
-        (["inbox/*"], ["a", "b", "c"]),
+        (["inbox"], ["a", "b", "c", "e", "f"]),
+        (["inbox/"], ["a", "b", "c", "e", "f"]),
+        (["inbox/*"], ["a", "b", "c", "e", "f"]),
         (["inbox/*.csv"], ["a"]),
+        (["inbox/*.tsv", "inbox/f.TSV.zst"], ["e", "f"]),
         (["inbox/a.csv"], ["a"]),
         (["inbox/[ab].*", "inbox/a.csv"], ["a", "b"]),
         (["inbox/a.csv", "inbox/sub/d.csv"], ["a", "sub/d"]),
@@ -69,7 +81,10 @@ def test_an_empty_folder_is_nothing_to_do(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("inputs", "error"),
     [
-        (["inbox/notes.txt"], "its name must end in .csv, .csv.gz, .csv.zst or .parquet"),
+        (
+            ["inbox/notes.txt"],
+            "its name must end in .csv or .tsv, with .gz or .zst if it is compressed, or in .parquet",
+        ),
         (["inbox/sub/*.csv"], "this is a folder and not a file"),
         (
             ["inbox/a.csv", "inbox/a.parquet"],

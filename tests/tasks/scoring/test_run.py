@@ -137,6 +137,79 @@ def test_mixed_line_ends_become_those_of_the_header(score: Scoring) -> None:
     assert score.predictions.decode() == f"id,RM,{ADDED}\n1,5,{PREDICTED_5}\n2,5,{PREDICTED_5}\n"
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_file_keeps_the_separator_that_it_has(score: Scoring, separator: str) -> None:
+    content = (
+        "id/RM/note\r\n"
+        '007/5/"a/b, ""c"""\r\n'
+        "8/5,0/,\r\n"
+        '9/"5,00"/"two\nlines"\r\n'
+        "1/5/x/\r\n"  # line 6
+        '2/x"/"y/"\r\n'
+        "3/5\r\n"
+    )
+    predictions = (
+        "id/RM/note/prediction/prediction_low/prediction_high/extrapolated\r\n"
+        '007/5/"a/b, ""c"""/11.0/10.5/11.5/false\r\n'
+        "8/5,0/,/11.0/10.5/11.5/false\r\n"
+        '9/"5,00"/"two\nlines"/11.0/10.5/11.5/false\r\n'
+    )
+    score(content.replace("/", separator).encode())
+    assert score.predictions.decode() == predictions.replace("/", separator)
+    assert list(csv.reader(io.StringIO(score.rejects)))[1:] == [
+        ["6", "", "4", "too many fields", "1/5/x/".replace("/", separator)],
+        ["7", "RM", 'x"', "not a number", '2/x"/"y/"'.replace("/", separator)],
+        ["8", "", "2", "too few fields", "3/5".replace("/", separator)],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "prediction"),
+    [
+        ("6,5", 14.0),
+        ('"6,5"', 14.0),
+        (" -0,25e1 ", -4.0),
+        ("6.5", 14.0),
+        (",5", 2.0),
+        ("1.234,5", None),
+        ("1,234.5", None),
+        ("1,2,3", None),
+        ("6,", 13.0),
+        (",", None),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_comma_may_be_the_decimal_point_where_it_separates_nothing(
+    score: Scoring, value: str, prediction: float | None, kind: str
+) -> None:
+    result = score(f"id;RM\n1;{value}\n".encode(), format=kind)
+    if prediction is None:
+        assert result.rejects == {"not a number": 1}
+        assert score.rejects == f"{REJECTS}2,RM,{csv_field(value)},not a number,{csv_field('1;' + value)}\n"
+    elif kind == "csv":
+        assert score.predictions.decode().splitlines()[1].startswith(f"1;{value};{prediction};")
+    else:
+        table = pl.read_parquet(score.folder / "out" / "a.predictions.parquet")
+        assert table.select("RM", "prediction").rows() == [(value.strip('"'), prediction)]
+
+
+def csv_field(text: str) -> str:
+    return f'"{text}"' if "," in text else text
+
+
+def test_a_comma_is_no_decimal_point_in_a_file_of_commas(score: Scoring) -> None:
+    assert score(b'id,RM\n1,"6,5"\n').rejects == {"not a number": 1}
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [("", bytes), (".gz", gzip.compress), (".ZST", zstd.compress)])
+def test_a_tsv_file_is_split_at_tabs_alone(score: Scoring, suffix: str, pack: Any) -> None:
+    result = score(pack(b"id;a;b,c\tRM\n1;,\t5\n"), f"a.tsv{suffix}")
+    assert list(result.outputs) == ["a.predictions.tsv"]
+    assert score.read("a.predictions.tsv").decode() == (
+        "id;a;b,c\tRM\tprediction\tprediction_low\tprediction_high\textrapolated\n1;,\t5\t11.0\t10.5\t11.5\tfalse\n"
+    )
+
+
 def test_a_file_of_one_column_has_no_separators(score: Scoring) -> None:
     score(b"RM\n5\n\nx\n5")
     assert score.predictions.decode() == f"RM,{ADDED}\n5,{PREDICTED_5}\n5,{PREDICTED_5}\n"
@@ -166,8 +239,7 @@ def test_rejects_stand_in_the_order_of_their_lines(score: Scoring) -> None:
         (b"", "the file is empty; the first line must name the columns"),
         (b"1,5,x\n2,6,y\n", "there is no column 'RM' among 1, 5, x; name the one that holds it by --columns RM=COLUMN"),
         (b"id,rm\n1,5\n", "name the one that holds it by --columns RM=rm, or add the line of column names"),
-        (b"RM;id\n5;1\n", "line 1 separates its columns by semicolons and not by commas; save it with commas"),
-        (b'"RM"\t"id"\n5\t1\n', "line 1 separates its columns by tabs and not by commas"),
+        (b"rooms;id\n5;1\n", "there is no column 'RM' among rooms, id; name"),
         ("RM,id\n5,1\n".encode("utf-16"), "this is UTF-16 text; save it as UTF-8"),
         (b"RM,id\r5,1\r", "its lines end with a carriage return alone; save it with line feeds"),
         (b",".join(b"c%d" % n for n in range(99)) + b"\n", "c18, c19 and 79 more; name"),

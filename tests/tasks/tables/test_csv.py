@@ -25,10 +25,10 @@ AWKWARD = (
 Record = tuple[int, str, list[str] | str]  # line, raw text, fields or the reason why it is no record
 
 
-def read_records(data: bytes, width: int = 3) -> list[Record]:
+def read_records(data: bytes, separator: str = ",", width: int = 3) -> list[Record]:
     columns = [str(place) for place in range(width)]
     found: list[Record] = []
-    for block in cut_blocks(io.BytesIO(data), 2):
+    for block in cut_blocks(io.BytesIO(data), 2, separator):
         good, broken = parse_block(block, columns, columns)
         found += [(line, raw, fields) for raw, line, *fields in good.iter_rows()]
         found += [(row["line"], row["raw"], row["reason"]) for row in broken.iter_rows(named=True)]
@@ -38,7 +38,7 @@ def read_records(data: bytes, width: int = 3) -> list[Record]:
 @pytest.mark.parametrize("size", [1, 3, 10, 17, 40, 1000])
 def test_the_records_are_the_same_wherever_reads_end(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", size)
-    assert b"".join(block.data for block in cut_blocks(io.BytesIO(AWKWARD), 2)) == AWKWARD
+    assert b"".join(block.data for block in cut_blocks(io.BytesIO(AWKWARD), 2, ",")) == AWKWARD
     assert read_records(AWKWARD) == [
         (2, '1,5,"a\nb"', ["1", "5", "a\nb"]),
         (4, "2,6,y", ["2", "6", "y"]),
@@ -83,11 +83,11 @@ def test_after_a_broken_line_the_next_one_is_read_anew() -> None:
     ]
 
 
-def read_slowly(text: str) -> Iterator[Record]:
+def read_slowly(text: str, separator: str) -> Iterator[Record]:
     """Read as Python's csv does, starting again after the first line of what it refuses."""
     lines, row = text.splitlines(keepends=True), 0
     while row < len(lines):
-        reader = csv.reader(lines[row:], strict=True)
+        reader = csv.reader(lines[row:], strict=True, delimiter=separator)
         try:
             found: list[str] | str = next(reader) or "empty line"
             count = reader.line_num
@@ -121,9 +121,10 @@ def test_records_are_those_that_pythons_reader_finds_one_by_one(monkeypatch: pyt
         ',"d,e",',
     ]
     for _ in range(500):
-        text = "".join(rng.choice(pieces, rng.integers(1, 40))) + "\n"
+        separator = str(rng.choice(list(",;\t|")))
+        text = "".join(rng.choice(pieces, rng.integers(1, 40))).replace(",", separator) + "\n"
         monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", int(rng.choice([1, 2, 5, 1000])))
-        assert read_records(text.encode()) == list(read_slowly(text)), repr(text)
+        assert read_records(text.encode(), separator) == list(read_slowly(text, separator)), repr(text)
 
 
 @pytest.mark.parametrize("inside", ["7,8,9\n" * 2000, "7,8,9 " * 40_000])
@@ -137,8 +138,8 @@ def test_long_text_in_quotes_is_one_field(inside: str, monkeypatch: pytest.Monke
 
 def test_a_quote_that_does_not_end_in_time_costs_its_own_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 100)
-    monkeypatch.setattr("tasks.tables.csv.LONGEST_RECORD", 1000)
-    blocks = list(cut_blocks(io.BytesIO(b'1,2,"3\n' + b"4,5,6\n" * 1000), 2))
+    monkeypatch.setattr("tasks.tables.quotes.LONGEST_RECORD", 1000)
+    blocks = list(cut_blocks(io.BytesIO(b'1,2,"3\n' + b"4,5,6\n" * 1000), 2, ","))
     assert max(len(block.data) for block in blocks) < 1200, "no more is held than that"
     assert len(blocks[0].broken) == 1
     records = read_records(b'1,2,"3\n' + b"4,5,6\n" * 1000)
@@ -146,7 +147,7 @@ def test_a_quote_that_does_not_end_in_time_costs_its_own_line(monkeypatch: pytes
 
 
 def test_bytes_that_are_not_utf8_are_taken_one_by_one() -> None:
-    (block,) = cut_blocks(io.BytesIO(b"1,caf\xe9\n2,\xff\n"), 2)
+    (block,) = cut_blocks(io.BytesIO(b"1,caf\xe9\n2,\xff\n"), 2, ",")
     assert block.latin
     assert block.text.decode().encode("latin-1") == b"1,caf\xe9\n2,\xff\n"
 
@@ -163,20 +164,34 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(monkeypatch
     monkeypatch.setattr("tasks.tables.csv.LONGEST_LINE", 1 << 20)
     monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 1 << 19)
     with pytest.raises(UserError, match="line 3 is longer than 1 MB; this is not a CSV file"):
-        list(cut_blocks(io.BytesIO(b"1\n" + b"x" * (2 << 20)), 2))
+        list(cut_blocks(io.BytesIO(b"1\n" + b"x" * (2 << 20)), 2, ","))
 
 
 @pytest.mark.parametrize(
-    ("line", "names"),
+    ("line", "names", "separator"),
     [
-        (b"id,RM\n", ["id", "RM"]),
-        (b"\xef\xbb\xbfid, RM \r\n", ["id", "RM"]),
-        (b'"a, b",RM', ["a, b", "RM"]),
-        (b"caf\xe9,RM\n", ["café", "RM"]),
+        (b"id,RM\n", ["id", "RM"], ","),
+        (b"\xef\xbb\xbfid, RM \r\n", ["id", "RM"], ","),
+        (b'"a, b",RM', ["a, b", "RM"], ","),
+        (b"caf\xe9,RM\n", ["caf\u00e9", "RM"], ","),
+        (b"id;RM\r\n", ["id", "RM"], ";"),
+        (b"id\tRM\n", ["id", "RM"], "\t"),
+        (b"\xef\xbb\xbfid | RM\n", ["id", "RM"], "|"),
+        pytest.param(b"RM;price, EUR;id\n", ["RM", "price, EUR", "id"], ";", id="the most columns count"),
+        pytest.param(b"RM;id,price\n", ["RM;id", "price"], ",", id="of equals a comma counts first"),
+        pytest.param(b"RM|id\tprice\n", ["RM|id", "price"], "\t", id="of equals a tab counts before a bar"),
+        pytest.param(b'"a;b;c",RM\n', ["a;b;c", "RM"], ",", id="what stands in quotes does not count"),
+        pytest.param(b'5" pipe;RM;"7, 8"\n', ['5" pipe', "RM", "7, 8"], ";", id="a quote in a field is text"),
+        pytest.param(b"RM\n", ["RM"], ",", id="one column"),
     ],
 )
-def test_a_header_gives_its_names_and_stays_as_it_stands(line: bytes, names: list[str]) -> None:
-    assert read_header(io.BytesIO(line)) == (line, names)
+def test_a_header_shows_its_separator_and_stays_as_it_stands(line: bytes, names: list[str], separator: str) -> None:
+    assert read_header(io.BytesIO(line)) == (line, names, separator)
+
+
+def test_a_header_that_can_only_have_tabs_is_split_at_nothing_else() -> None:
+    assert read_header(io.BytesIO(b"a,b;c,d\tRM\n"), "\t").columns == ["a,b;c,d", "RM"]
+    assert read_header(io.BytesIO(b"a,RM\n"), "\t") == (b"a,RM\n", ["a,RM"], "\t")
 
 
 @pytest.mark.parametrize(

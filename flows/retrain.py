@@ -21,7 +21,8 @@ def run_name() -> str:
     """Name the run, such as `retrain RM notebook 2026-11-23`, so that a list of runs tells a story."""
     parameters = runtime.flow_run.get_parameters()
     features = "+".join(parameters["dataset"].features)
-    return f"retrain {features} {parameters['training'].recipe} {datetime.now(UTC):%Y-%m-%d}"
+    training = parameters["training"].resolve(parameters["dataset"].is_own)
+    return f"retrain {features} {training.recipe_name} {datetime.now(UTC):%Y-%m-%d}"
 
 
 @flow(name="retrain", flow_run_name=run_name)
@@ -46,6 +47,7 @@ def retrain(
     Returns:
         The version's folder or URL; in a state named Unchanged if it is one that was there already.
     """
+    training = training.resolve(dataset.is_own)
     snapshot = download(dataset)
     all_columns = split(snapshot, dataset, training.validation_split)
     apply_decisions(all_columns, promotion)  # those of runs that were killed

@@ -38,6 +38,11 @@ class Dataset(Parameters):
     target: str = "MEDV"
     """Column to predict. MEDV is the median price of a home, in thousands of dollars."""
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the rows are a table of the user's own."""
+        return self.source not in ("boston", "auto", "cache", "network", "package")
+
     @field_validator("features")
     @classmethod
     def _features_are_distinct(cls, features: list[str]) -> list[str]:
@@ -49,14 +54,19 @@ class Dataset(Parameters):
 class Training(Parameters):
     """The recipe; the defaults are those of the tutorial."""
 
-    epochs: int = Field(101, ge=1, le=100_000)
-    """Passes over the training rows."""
+    recipe: Literal["auto", "notebook", "converged"] = "auto"
+    """notebook is the tutorial's: RMSprop on the columns as they are, which may stop far from the optimum. converged
+    trains to the optimum, on columns that are standardised and decorrelated meanwhile. auto takes notebook for the
+    tutorial's dataset, converged for any other. A field below that is not the notebook's was set by you, and stays."""
 
-    batch_size: int = Field(16, ge=1, le=1_000_000)
-    """Rows a gradient step."""
+    epochs: int = Field(101, ge=1, le=100_000)
+    """Passes over the training rows (converged: up to 200, and fewer once it is at the optimum)."""
+
+    batch_size: int = Field(16, ge=1, le=1_000_000_000)
+    """Rows a gradient step (converged: all of them)."""
 
     learning_rate: float = Field(0.005, ge=1e-8, le=100)
-    """Step size of RMSprop."""
+    """Step size of RMSprop (converged: 0.25 of gradient descent, halved when an epoch gains nothing)."""
 
     validation_split: float = Field(0.3, ge=0, le=0.99)
     """Share of the training rows, taken from their end, kept out of the fit to validate it."""
@@ -70,10 +80,31 @@ class Training(Parameters):
     time_limit: int = Field(3600, ge=1, le=604_800)
     """Seconds after which training is given up and nothing is published."""
 
+    def resolve(self, own_table: bool) -> "Training":
+        """Fill in what the recipe says, for a table of the user's own or for the tutorial's dataset.
+
+        A field that has not the notebook's value was set by hand, and keeps it.
+        """
+        recipe = ("converged" if own_table else "notebook") if self.recipe == "auto" else self.recipe
+        default = Training()
+        fields = {
+            name: value for name, value in RECIPES[recipe].items() if getattr(self, name) == getattr(default, name)
+        }
+        return self.model_copy(update={"recipe": recipe, **fields})
+
     @property
-    def recipe(self) -> str:
-        """`notebook` for the tutorial's own recipe, `custom` for any other."""
-        return "notebook" if self == Training() else "custom"
+    def recipe_name(self) -> str:
+        """`notebook` or `converged` for that recipe as it is, `custom` where a field was set by hand."""
+        resolved = self.resolve(own_table=False)  # Older versions did not say which recipe; there was but one.
+        unchanged = Training(recipe=resolved.recipe).resolve(own_table=False)
+        return resolved.recipe if resolved == unchanged else "custom"
+
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "notebook": {},  # the defaults
+    "converged": {"epochs": 200, "batch_size": 1_000_000_000, "learning_rate": 0.25},
+}
+"""What each recipe puts in the place of the defaults."""
 
 
 class ExampleInputs(Parameters, title="Table"):

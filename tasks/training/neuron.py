@@ -2,13 +2,12 @@
 
 import math
 import os
-import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # Other kernels round differently, and announce themselves.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -16,17 +15,26 @@ import keras  # TensorFlow reads the two settings once, when it is first importe
 import tensorflow as tf
 
 from tasks.dataset.rows import Floats, Rows
-from tasks.errors import UserError, WorkError
+from tasks.errors import UserError
 from tasks.model import LinearModel
 from tasks.parameters import Training
+from tasks.training.basis import Basis, copy_rows, describe_end, find_basis
 from tasks.training.results import OnEpoch, TrainingResult
+from tasks.training.watch import Watch
+
+Tensors = tuple[tf.Tensor, tf.Tensor]  # features of shape (n, features), targets of shape (n, 1)
+
+ENOUGH = 1e-6  # share of the loss that a converged one may be above the least there is
+PERFECT = 1e-7  # loss, as a share of the targets' variance, below which less is lost in the rounding of float32
+STALLED = 0.999  # share of what is left to gain above which an epoch has gained nothing
 
 
 def build_neuron(features: int, training: Training) -> keras.Sequential:
     """Build the tutorial's network, one Dense unit, compiled with its loss and optimizer under the recipe's seed."""
     keras.utils.set_random_seed(training.seed)
     model = keras.Sequential([keras.Input((features,)), keras.layers.Dense(1, name="line")], name="neuron")
-    model.compile(optimizer=keras.optimizers.RMSprop(learning_rate=training.learning_rate), loss="mse")
+    optimizer = keras.optimizers.SGD if training.recipe == "converged" else keras.optimizers.RMSprop
+    model.compile(optimizer=optimizer(learning_rate=training.learning_rate), loss="mse")
     return model
 
 
@@ -37,13 +45,12 @@ class _WholeEpochs(keras.Model):  # type: ignore[misc]
     optimizer are Keras's own objects, and callbacks and history work as they do in a plain `fit`.
     """
 
-    def __init__(self, neuron: keras.Sequential, train: Rows, validation: Rows, training: Training) -> None:
+    def __init__(self, neuron: keras.Sequential, train: Tensors, validation: Tensors, batch_size: int) -> None:
         super().__init__()
         self.neuron = neuron
-        order = _shuffled(len(train)) if training.shuffle else np.arange(len(train))
-        self._x, self._y = _tensors(train, order)
-        self._validation = _tensors(validation, np.arange(len(validation)))
-        self._batch = min(training.batch_size, len(train))
+        self._x, self._y = train
+        self._validation = validation
+        self._batch = min(batch_size, len(self._y))
         self.compile(optimizer=neuron.optimizer, loss=neuron.loss)
 
     @property
@@ -75,14 +82,40 @@ class _WholeEpochs(keras.Model):  # type: ignore[misc]
 
     def _learn(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
         """One gradient step; returns the sum of the squared errors before it."""
-        with tf.GradientTape() as tape:
-            loss = self.compute_loss(y=y, y_pred=self.neuron(x, training=True))
-        variables = self.neuron.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        loss, gradients = self._differentiate(x, y)
+        self.optimizer.apply(gradients, self.neuron.trainable_variables)
         return loss * float(x.shape[0])
 
+    def _differentiate(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, list[tf.Tensor]]:
+        with tf.GradientTape() as tape:
+            loss = self.compute_loss(y=y, y_pred=self.neuron(x, training=True))
+        return loss, tape.gradient(loss, self.neuron.trainable_variables)
 
-def _shuffled(rows: int) -> tf.Tensor:
+
+class _ToTheOptimum(_WholeEpochs):
+    """Knows how far it is from the optimum, for rows in a basis where they are centred, uncorrelated and of one size.
+
+    There the loss is its least value plus the squared distance of the weights from the best ones, and its gradient is
+    twice that distance. So what is left to gain is a quarter of the squared gradient, whatever the data are.
+    """
+
+    def __init__(self, neuron: keras.Sequential, train: Tensors, validation: Tensors, batch_size: int) -> None:
+        """Lower a learning rate that could diverge: the loss of a minibatch may curve as much as its longest row."""
+        super().__init__(neuron, train, validation, batch_size)
+        x, _ = train
+        whole = self._batch == len(x)
+        steepest = 2.0 if whole else 1 + float(tf.reduce_max(tf.reduce_sum(x**2, axis=1)))
+        neuron.optimizer.learning_rate = min(float(neuron.optimizer.learning_rate), 1 / steepest)
+
+    def train_step(self, _: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Run an epoch; return the loss at its end, and the `excess` of that over the least loss there is."""
+        losses = super().train_step(_)
+        loss, gradients = self._differentiate(self._x, self._y)
+        excess = tf.add_n([tf.reduce_sum(gradient**2) for gradient in gradients]) / 4
+        return losses | {"loss": loss, "excess": excess}
+
+
+def _shuffled(rows: int) -> NDArray[np.int64]:
     """Draw the order in which `fit(shuffle=True)` takes the rows.
 
     Keras makes its input pipeline anew each epoch, and under a fixed seed the same operation in a new pipeline draws
@@ -92,38 +125,31 @@ def _shuffled(rows: int) -> tf.Tensor:
     def permutation(_: tf.Tensor) -> tf.Tensor:
         return tf.random.shuffle(tf.range(rows, dtype=tf.int64))
 
-    return next(iter(tf.data.Dataset.range(1).map(permutation)))
+    return np.asarray(next(iter(tf.data.Dataset.range(1).map(permutation))))
 
 
-def _tensors(rows: Rows, order: Any) -> tuple[tf.Tensor, tf.Tensor]:
-    """Make features of shape (n, features) and targets of shape (n, 1), in float32."""
-    x, y = rows.x.astype(np.float32), rows.y.astype(np.float32)[:, None]
-    return tf.gather(tf.constant(x), order), tf.gather(tf.constant(y), order)
+def _tensors(rows: Rows, order: NDArray[np.int64] | None, basis: Basis | None) -> Tensors:
+    x, y = copy_rows(rows, order, basis)
+    return tf.constant(x), tf.constant(y)
 
 
-class _Watch(keras.callbacks.Callback):  # type: ignore[misc]
-    """Reports each epoch, and stops a training that has failed or takes too long."""
+class _Schedule(keras.callbacks.Callback):  # type: ignore[misc]
+    """Halves the learning rate when an epoch gains nothing, and stops at the optimum.
 
-    def __init__(self, on_epoch: OnEpoch, time_limit: int) -> None:
-        super().__init__()
-        self._on_epoch = on_epoch
-        self._time_limit = time_limit
-        self._deadline = time.monotonic() + time_limit
+    Small minibatches pull the weights about by as much as the rate allows, so only a falling rate ends at the optimum.
+    """
+
+    left = math.inf  # to gain, as a share of the loss
+    _excess = math.inf
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         losses = logs or {}
-        loss, val_loss = losses["loss"], losses.get("val_loss")
-        if not math.isfinite(loss) or (val_loss is not None and not math.isfinite(val_loss)):
-            raise WorkError(
-                f"The loss became {loss} (validation {val_loss}) at epoch {epoch + 1}, so nothing is published. "
-                "Lower the learning rate, or look for extreme values in the features."
-            )
-        if time.monotonic() > self._deadline:
-            raise WorkError(
-                f"Training passed its limit of {self._time_limit} s at epoch {epoch + 1}, so nothing is published. "
-                "Raise --training.time-limit or lower the epochs."
-            )
-        self._on_epoch(epoch + 1, loss, val_loss)
+        before, self._excess = self._excess, losses["excess"]
+        self.left = self._excess / max(losses["loss"], PERFECT)
+        if self.left <= ENOUGH:
+            self.model.stop_training = True
+        elif self._excess > before * STALLED:
+            self.model.optimizer.learning_rate = self.model.optimizer.learning_rate / 2
 
 
 def train_neuron(
@@ -134,32 +160,42 @@ def train_neuron(
     Args:
         train: rows to fit, x of shape (n, features).
         validation: rows to watch; may be none.
-        training: the recipe.
+        training: the recipe. The converged one trains in a basis of its own, which is folded into the weights.
         on_epoch: called after each epoch.
 
     Raises:
         UserError: the loss became NaN or infinite, or the time limit passed.
     """
     model = build_neuron(train.x.shape[1], training)
-    driver = _WholeEpochs(model, train, validation, training)
-    history = driver.fit(
+    basis = find_basis(train) if training.recipe == "converged" else None
+    dealt = training.shuffle and (not basis or training.batch_size < len(train))  # One minibatch needs no order.
+    order = _shuffled(len(train)) if dealt else None
+    fitted, watched = _tensors(train, order, basis), _tensors(validation, None, basis)
+    driver = (_ToTheOptimum if basis else _WholeEpochs)(model, fitted, watched, training.batch_size)
+    watch, schedule = Watch(on_epoch, training.time_limit, basis.spread**2 if basis else 1.0), _Schedule()
+    driver.fit(
         tf.data.Dataset.range(1).repeat(),
         epochs=training.epochs,
         steps_per_epoch=1,
         shuffle=False,
         verbose=0,
-        callbacks=[_Watch(on_epoch, training.time_limit)],
-    ).history
-    weights, bias = model.get_weights()
+        callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=watch.see), *([schedule] if basis else [])],
+    )
+    line = _fold_in(model, basis)
+    remarks = describe_end(line, train, watch.loss[-1], schedule.left) if basis else ()
     lines: list[str] = []
     model.summary(line_length=60, print_fn=lines.append)
-    return model, TrainingResult(
-        training=training,
-        linear_model=LinearModel(tuple(weights[:, 0].tolist()), float(bias[0])),
-        loss=tuple(history["loss"]),
-        val_loss=tuple(history.get("val_loss", ())),
-        summary="\n".join(lines),
-    )
+    return model, TrainingResult(training, line, tuple(watch.loss), tuple(watch.val_loss), "\n".join(lines), remarks)
+
+
+def _fold_in(model: keras.Sequential, basis: Basis | None) -> LinearModel:
+    """Have the model take raw features and return raw targets; returns it as plain numbers."""
+    weights, bias = model.get_weights()
+    if not basis:
+        return LinearModel(tuple(weights[:, 0].tolist()), float(bias[0]))
+    line = basis.leave(weights[:, 0], float(bias[0]))
+    model.set_weights([np.array(line.weights, np.float32)[:, None], np.array([line.bias], np.float32)])
+    return line
 
 
 def check_parity(path: Path, line: LinearModel, x: Floats) -> None:

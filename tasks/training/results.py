@@ -20,6 +20,7 @@ class TrainingResult:
     loss: tuple[float, ...]  # mean squared error over the training rows, one an epoch
     val_loss: tuple[float, ...]  # the same over the validation rows; empty without them
     summary: str  # Keras's own description of the architecture
+    remarks: tuple[str, ...] = ()  # sentences on what keeps it from the optimum, where the recipe promises that
 
 
 @dataclass(frozen=True)

@@ -32,4 +32,10 @@ def train(split: Split, training: Training, folder: Path) -> TrainingResult:
                 level = logging.INFO if epoch in (1, last) or slow else logging.DEBUG
                 get_logger().log(level, "Epoch %d of %d: %s", epoch, last, losses)
 
-        return take_trainer().train(split, training, folder / "model.keras", on_epoch)
+        result = take_trainer().train(split, training, folder / "model.keras", on_epoch)
+        advance(last - len(result.loss), f"loss {result.loss[-1]:.4f}")
+    if len(result.loss) < last:
+        get_logger().info("At the optimum after epoch %d: loss %.4f", len(result.loss), result.loss[-1])
+    for remark in result.remarks:
+        get_logger().warning(remark)
+    return result

@@ -30,8 +30,8 @@ def test_fields_stand_in_order_and_say_what_they_are(group: type[Parameters]) ->
 @pytest.mark.parametrize(
     ("group", "name", "bounds"),
     [
-        (Training, "epochs", "Passes over the training rows. From 1 to 100,000."),
-        (Training, "learning_rate", "Step size of RMSprop. From 1e-08 to 100."),
+        (Training, "epochs", "fewer once it is at the optimum). From 1 to 100,000."),
+        (Training, "learning_rate", "halved when an epoch gains nothing). From 1e-08 to 100."),
         (Retention, "leftover_hours", "From 1 to 8,760."),
         (Batch, "max_rejects", "From 0 to 1."),
     ],
@@ -66,8 +66,41 @@ def test_a_checked_value_stays_as_it_is() -> None:
         Training().epochs = 2  # type: ignore[misc]
 
 
-def test_the_recipe_is_the_notebooks_until_one_setting_differs() -> None:
-    assert (Training().recipe, Training(seed=1).recipe) == ("notebook", "custom")
+@pytest.mark.parametrize(
+    ("training", "own_table", "name"),
+    [
+        (Training(), False, "notebook"),
+        (Training(), True, "converged"),
+        (Training(recipe="notebook"), True, "notebook"),
+        (Training(recipe="converged"), False, "converged"),
+        (Training(seed=1), False, "custom"),
+        (Training(epochs=50), True, "custom"),
+    ],
+)
+def test_a_recipe_is_named_until_one_setting_differs(training: Training, own_table: bool, name: str) -> None:
+    resolved = training.resolve(own_table)
+    assert resolved.recipe_name == name
+    assert resolved.resolve(not own_table) == resolved, "what is resolved stays so"
+
+
+def test_a_recipe_fills_the_fields_that_were_not_set_by_hand() -> None:
+    resolved = Training(epochs=50, seed=7).resolve(own_table=True)
+    assert resolved.model_dump() == {
+        "recipe": "converged",
+        "epochs": 50,
+        "batch_size": 1_000_000_000,
+        "learning_rate": 0.25,
+        "validation_split": 0.3,
+        "seed": 7,
+        "shuffle": True,
+        "time_limit": 3600,
+    }
+    assert Training().resolve(own_table=False).model_dump() == Training().model_dump() | {"recipe": "notebook"}
+
+
+def test_the_tutorials_dataset_is_nobodys_own() -> None:
+    assert not Dataset().is_own
+    assert not Dataset(source="package").is_own
 
 
 def test_features_are_named_once() -> None:

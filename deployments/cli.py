@@ -7,10 +7,12 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Annotated
 
-from cyclopts import App, CycloptsError, Parameter, validators
+from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
 
+from deployments.cli_server import deploy, up
 from tasks.errors import UserError, WorkError
+from tasks.name import VARIABLE, check_name
 from tasks.parameters import Batch, Dataset, ExampleInputs, Promotion, Retention, Training
 
 SETTINGS = {
@@ -35,15 +37,17 @@ app.register_install_completion_command(help="Have this shell complete the comma
 def launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
     store: Annotated[str, Parameter(env_var="LINEAR_NEURON_STORE")] = "store",
+    name: Annotated[str, Parameter(env_var=VARIABLE)] = "",
     verbose: Annotated[bool, Parameter(negative="")] = False,
 ) -> object:
     """Run a command.
 
     Args:
         store: Folder or URL (s3://bucket/prefix) of the model store.
+        name: Which of several models, such as sales; its store is the folder or prefix beside it, such as store-sales.
         verbose: Say all that happens.
     """
-    os.environ["LINEAR_NEURON_STORE"] = store
+    os.environ["LINEAR_NEURON_STORE"], os.environ[VARIABLE] = store, check_name(name)
     logging.getLogger("linear_neuron").setLevel(logging.DEBUG if verbose else logging.INFO)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
 
@@ -192,29 +196,8 @@ def predict(
     _print({"location": location, **manifest.model_dump(mode="json")}, summarize(manifest, location), json)
 
 
-@app.command
-def up(
-    *,
-    host: Annotated[str, Parameter(help="Address to listen on; any but loopback needs an auth string.")] = "127.0.0.1",
-    port: Annotated[
-        int, Parameter(help="Port of the API and the UI.", validator=validators.Number(gte=1, lte=65535))
-    ] = 4200,
-    once: Annotated[
-        bool, Parameter(negative="", help="Run weekly-retrain a single time, print what came out, and end.")
-    ] = False,
-) -> None:
-    """Start a Prefect server with its UI, the deployments and a worker, in the foreground; Ctrl-C stops them all."""
-    from deployments import stack
-
-    stack.up(host, port, once)
-
-
-@app.command
-def deploy() -> None:
-    """Register the work pool, the deployments and the automations at PREFECT_API_URL, as the files have them."""
-    from deployments import deploy
-
-    deploy.run()
+app.command(up)
+app.command(deploy)
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import tempfile
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.server.schemas.schedules import SCHEDULE_TYPES
-from prefect.settings import PREFECT_API_URL
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.templating import apply_values
 from pydantic import TypeAdapter, ValidationError
 
-from deployments.runs import api_errors
+from deployments.named import Config, Parameters, compose
+from deployments.runs import api_errors, find_api
 from deployments.worker import NeuronWorker
 from tasks.errors import UserError
+from tasks.storage.files import TEMPORARY
 
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
 AUTOMATIONS_FILE = Path(__file__).with_name("automations.yaml")
@@ -32,7 +35,6 @@ POOL = NeuronWorker.type  # The pool is named as its type is; prefect.yaml names
 ALERT_BLOCK = "linear-neuron-alerts"
 BY_HAND = "by-hand-"
 DATED_SCHEDULE: TypeAdapter[SCHEDULE_TYPES] = TypeAdapter(SCHEDULE_TYPES)
-Config = dict[str, Any]
 
 
 def read_deployments(file: Path = PREFECT_FILE) -> list[Config]:
@@ -59,13 +61,27 @@ def read_deployments(file: Path = PREFECT_FILE) -> list[Config]:
     return deployments
 
 
-def run() -> None:
-    """Deploy, and print when what runs next, and what is paused."""
-    sys.stdout.write("".join(f"{line}\n" for line in asyncio.run(deploy())))
+def run(name: str, given: Parameters) -> None:
+    """Deploy to the server that is found, and print when what runs next, and what is paused.
+
+    Raises:
+        UserError: there is no server; or what `deploy` raises.
+    """
+    if given and not name:
+        raise UserError("Parameters are deployed for a model with a name: add --name, such as --name sales.")
+    if not (url := find_api()):
+        raise UserError("Deploying needs a server: set PREFECT_API_URL, or start one with `linear-neuron up`.")
+    os.environ["PREFECT_API_URL"] = url  # for Prefect's own command
+    with temporary_settings({PREFECT_API_URL: url}):
+        sys.stdout.write("".join(f"{line}\n" for line in asyncio.run(deploy(name, given))))
 
 
-async def deploy() -> list[str]:
+async def deploy(name: str = "", given: Parameters | None = None) -> list[str]:
     """Create or update the work pool, the deployments and the automations, and remove what left the files.
+
+    Args:
+        name: The model whose deployments these are; empty for all that the server knows.
+        given: Parameters that this model's deployments are to have; they keep those that are not named.
 
     Returns:
         Lines for people: when each active schedule of ours starts a run next, soonest first, and what is paused.
@@ -74,13 +90,13 @@ async def deploy() -> list[str]:
         UserError: a wrong schedule; a server that is dead or refuses us; a work pool of our name and another's type.
     """
     configs = read_deployments()
-    if not (url := PREFECT_API_URL.value()):
-        raise UserError("Deploying needs a server: set PREFECT_API_URL, or start one with `linear-neuron up`.")
     async with get_client() as client:
-        with api_errors(url):
+        with api_errors(str(client.api_url)):
             await _ensure_pool(client)
+            known = {deployment.name: deployment.parameters for deployment in await _ours(client)}
+            configs = compose(configs, known, name, given or {})
             await _name_schedules(client)
-            _prefect_deploy()
+            _prefect_deploy(configs)
             await _remove_schedules(client, configs)
             await _register_automations(client)
             return await _describe_schedules(client)
@@ -105,20 +121,13 @@ async def _ensure_pool(client: PrefectClient) -> None:
         await client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
 
 
-def _prefect_deploy() -> None:
+def _prefect_deploy(configs: list[Config]) -> None:
     """Call Prefect's own command, so that the file means the same to both."""
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "prefect",
-        "--no-prompt",
-        "deploy",
-        "--all",
-        "--prefect-file",
-        str(PREFECT_FILE),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
+        file = Path(folder) / PREFECT_FILE.name
+        file.write_text(yaml.safe_dump({"pull": [], "deployments": configs}))
+        command = [sys.executable, "-P", "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise UserError(f"`prefect deploy` failed: {' '.join((done.stdout + done.stderr).split())[-600:]}")
 

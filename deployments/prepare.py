@@ -11,6 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tasks.errors import UserError
+from tasks.name import find_base
 from tasks.storage.store import Store
 
 UP_FILE = "prefect/up.json"  # In the store, while the server answers: {"url": of its API, "pid": of this process}.
@@ -61,7 +62,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _make_home() -> Path:
-    store = Store()
+    store = Store(find_base())
     if not store.local and "PREFECT_HOME" not in os.environ:
         raise UserError(f"The store {store.root} can't hold the server's state: set PREFECT_HOME to a local folder.")
     home = Path(os.environ.get("PREFECT_HOME") or str(store.root / "prefect")).expanduser().absolute()
@@ -75,7 +76,7 @@ def _make_home() -> Path:
 
 def locate_up_file(home: Path) -> Path:
     """Return where UP_FILE is: in the store, or in the server's folder where the store is a bucket."""
-    store = Store()
+    store = Store(find_base())
     return Path(store.root.path, UP_FILE) if store.local else home / Path(UP_FILE).name
 
 

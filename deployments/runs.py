@@ -16,6 +16,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 
 from deployments.prepare import locate_up_file
 from tasks.errors import UserError
+from tasks.name import get_name
 from tasks.steps import PLAIN_LOGGER, RUN_LOGGERS
 
 R = TypeVar("R")
@@ -60,7 +61,7 @@ def run(flow: Flow[..., R], *arguments: Any, quiet: bool = False) -> R:
     if url is None:
         sys.stderr.write(NOT_RECORDED)
         return flow.fn(*arguments)
-    with temporary_settings({PREFECT_API_URL: url}), tags(TAG), api_errors(url):
+    with temporary_settings({PREFECT_API_URL: url}), tags(*filter(None, (TAG, get_name()))), api_errors(url):
         return flow(*arguments)
 
 

@@ -18,6 +18,7 @@ from rich.console import Console
 from deployments.child import Child, run_child
 from deployments.prepare import locate_up_file, prepare_server
 from tasks.errors import UserError
+from tasks.name import VARIABLE, find_base
 from tasks.storage.store import Store
 
 HEALTHY_SECONDS = 120  # A new database on a slow disk takes a while; a server that can't start exits sooner.
@@ -53,6 +54,9 @@ def up(host: str, port: int, once: bool = False) -> None:
 
 def _run(stack: ExitStack, host: str, port: int, once: bool) -> str:
     """Start everything. Returns the summary of the one run; otherwise it goes on until an exception."""
+    name = os.environ.pop(VARIABLE, "")  # The worker gives each run the name of its deployment's model.
+    if name and once:
+        raise UserError("`up --once` runs the model without a name: leave out --name.")
     home = prepare_server(stack, host, port, once) if "PREFECT_API_URL" not in os.environ else None
     _leave_users_folder(stack, home)
     os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")  # A click is answered in seconds; the default is 10.
@@ -67,6 +71,8 @@ def _run(stack: ExitStack, host: str, port: int, once: bool) -> str:
         show("Starting the Prefect server; the first start makes its database ...")
         server = stack.enter_context(_server(home)) if home else None
         show("Registering the schedules ...")
+        if name:
+            asyncio.run(deploy.deploy(name))
         lines = asyncio.run(deploy.deploy())
         if once:
             from deployments import once as click
@@ -105,7 +111,7 @@ def _leave_users_folder(stack: ExitStack, home: Path | None) -> None:
     Runs still find what the user names by a relative path, by LINEAR_NEURON_FOLDER.
     """
     os.environ.setdefault("LINEAR_NEURON_FOLDER", str(Path.cwd()))
-    os.environ["LINEAR_NEURON_STORE"] = str(Store().root)
+    os.environ["LINEAR_NEURON_STORE"] = str(Store(find_base()).root)
     empty = home / "empty" if home else Path(stack.enter_context(TemporaryDirectory(prefix="linear-neuron-")))
     empty.mkdir(exist_ok=True)
     os.chdir(empty)

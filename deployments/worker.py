@@ -26,10 +26,13 @@ from prefect.states import Cancelled, Crashed
 from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
+from tasks.name import VARIABLE, check_name, find_base, name_inbox
 from tasks.storage.store import Store
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+    from prefect.client.schemas.responses import DeploymentResponse
 
 STOP_SECONDS = 12  # How long a stopped worker may take to end its runs and say so.
 
@@ -37,22 +40,41 @@ STOP_SECONDS = 12  # How long a stopped worker may take to end its runs and say 
 class NeuronJob(ProcessJobConfiguration):
     """How one run is started: this interpreter on the installed flows, whatever the run or its deployment ask for."""
 
-    def prepare_for_flow_run(self, *args: Any, **kwargs: Any) -> None:
+    def prepare_for_flow_run(
+        self, flow_run: FlowRun, deployment: "DeploymentResponse | None" = None, *args: Any, **kwargs: Any
+    ) -> None:
         """Set the command, the folder and the environment, so that no run's variables can.
 
         A command of ours also spares Prefect a process that would prepare a workspace (1.5 s a run). The folder is a
-        new and empty one for each run, since Python would import what lies there.
+        new and empty one for each run, since Python would import what lies there. The deployment's name says whose
+        model's store is used, since nobody can change that name.
+
+        Raises:
+            UserError: no model can have the name that the deployment's begins with.
         """
+        name = _find_name(deployment)
+        folder = os.environ.get("LINEAR_NEURON_FOLDER") or str(Path.cwd())
         # A worker that serves metrics holds their port, its settings go before those in `env`, and a run would crash.
         quiet = ["env", "PREFECT_CLIENT_METRICS_ENABLED=false"]
         self.command = command_to_string([*quiet, sys.executable, "-P", "-m", "prefect.engine"])
         self.working_dir = None
         self.env = {
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; automations.yaml waits for three of them
-            "LINEAR_NEURON_STORE": str(Store().root),
-            "LINEAR_NEURON_FOLDER": os.environ.get("LINEAR_NEURON_FOLDER") or str(Path.cwd()),
+            "LINEAR_NEURON_STORE": str(Store(find_base()).root),
+            "LINEAR_NEURON_FOLDER": folder,
+            VARIABLE: name,
         }
-        super().prepare_for_flow_run(*args, **kwargs)
+        if name:
+            with suppress(OSError):  # Where it can't be made, the run says so.
+                Path(folder, name_inbox(name)).mkdir(exist_ok=True)
+        super().prepare_for_flow_run(flow_run, deployment, *args, **kwargs)
+
+
+def _find_name(deployment: "DeploymentResponse | None") -> str:
+    """Find the model that a deployment is of: sales for `sales.weekly-retrain`, and the unnamed one without a dot."""
+    if deployment is None or "." not in deployment.name:
+        return ""
+    return check_name(deployment.name.partition(".")[0] or deployment.name)
 
 
 class NeuronWorker(ProcessWorker):

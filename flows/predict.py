@@ -4,6 +4,7 @@ from pathlib import PurePath
 
 from prefect import flow, runtime
 
+from tasks.name import entitle
 from tasks.parameters import Batch
 from tasks.reporting.predict import report_batch
 from tasks.scoring.batch import check_failures, invalidate_manifest, publish_batch, start_batch
@@ -17,7 +18,7 @@ def run_name() -> str:
     """Such as `predict inbox`, so that a list of runs tells a story."""
     inputs = runtime.flow_run.get_parameters()["batch"].inputs
     more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
-    return f"predict {PurePath(inputs[0]).name}{more}"
+    return entitle(f"predict {PurePath(inputs[0]).name}{more}")
 
 
 @flow(name="predict", flow_run_name=run_name)

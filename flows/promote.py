@@ -1,11 +1,17 @@
 """Promote and roll back: which version serves, changed by one click."""
 
-from prefect import flow
+from prefect import flow, runtime
 
+from tasks.name import entitle
 from tasks.registry.promotion import promote_version, roll_back_champion
 
 
-@flow(name="promote", flow_run_name="promote {version}")
+def run_name() -> str:
+    """Such as `sales: promote 20261123T060000Z-1a2b3c`, for the model sales."""
+    return entitle(f"promote {runtime.flow_run.get_parameters()['version']}")
+
+
+@flow(name="promote", flow_run_name=run_name)
 def promote(version: str, reason: str = "by hand") -> str:
     """Make a version the champion, which serves from then on.
 
@@ -19,7 +25,7 @@ def promote(version: str, reason: str = "by hand") -> str:
     return promote_version(version, reason)
 
 
-@flow(name="rollback", flow_run_name="rollback")
+@flow(name="rollback", flow_run_name=lambda: entitle("rollback"))
 def rollback(reason: str = "by hand") -> str:
     """Make the champion before the champion again; run again, it goes one more step back.
 

@@ -1,14 +1,20 @@
 """Reproduce: a version made again from its lineage, and compared to the bit."""
 
-from prefect import flow
+from prefect import flow, runtime
 
 from tasks.dataset.split import extract_features, split
+from tasks.name import entitle
 from tasks.parameters import Dataset, Training
 from tasks.registry.reproduce import compare_bits, recall
 from tasks.training.train import train
 
 
-@flow(name="reproduce", flow_run_name="reproduce {version}")
+def run_name() -> str:
+    """Such as `reproduce 20261123T060000Z-1a2b3c`."""
+    return entitle(f"reproduce {runtime.flow_run.get_parameters()['version']}")
+
+
+@flow(name="reproduce", flow_run_name=run_name)
 def reproduce(version: str) -> tuple[bool, str]:
     """Train a version again from its dataset and recipe; the store stays as it is.
 

@@ -6,6 +6,7 @@ from prefect import flow, runtime
 
 from tasks.dataset.sources import download
 from tasks.dataset.split import extract_features, split
+from tasks.name import entitle
 from tasks.parameters import Dataset, ExampleInputs, Promotion, Retention, Training
 from tasks.registry.promotion import apply_decisions, compare
 from tasks.registry.retention import clean
@@ -22,7 +23,7 @@ def run_name() -> str:
     parameters = runtime.flow_run.get_parameters()
     features = "+".join(parameters["dataset"].features)
     training = parameters["training"].resolve(parameters["dataset"].is_own)
-    return f"retrain {features} {training.recipe_name} {datetime.now(UTC):%Y-%m-%d}"
+    return entitle(f"retrain {features} {training.recipe_name} {datetime.now(UTC):%Y-%m-%d}")
 
 
 @flow(name="retrain", flow_run_name=run_name)

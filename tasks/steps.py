@@ -16,6 +16,7 @@ from functools import cached_property, update_wrapper, wraps
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar
 
 from tasks.errors import UnavailableError, UserError
+from tasks.name import entitle
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -177,19 +178,19 @@ def get_actor() -> str:
 
 
 def show_markdown(markdown: str, key: str, description: str) -> None:
-    """Show a page among the artifacts of the run."""
+    """Show a page among the artifacts of the run; key and description say which model it is of."""
     if is_recorded():
         from prefect.artifacts import create_markdown_artifact
 
-        create_markdown_artifact(markdown, key=key, description=description)
+        create_markdown_artifact(markdown, key=entitle(key, "-"), description=entitle(description))
 
 
 def show_table(rows: list[dict[str, Any]], key: str, description: str) -> None:
-    """Show a table among the artifacts of the run."""
+    """Show a table among the artifacts of the run; key and description say which model it is of."""
     if is_recorded():
         from prefect.artifacts import create_table_artifact
 
-        create_table_artifact(rows, key=key, description=description)
+        create_table_artifact(rows, key=entitle(key, "-"), description=entitle(description))
 
 
 def announce(event: str, resource_id: str, resource_name: str, payload: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ import pytest
 # Both read their home once, when they are first imported; the tests leave the user's own alone.
 os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="prefect-home-")
 os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="keras-home-")
-for _name in ("PREFECT_API_URL", "PREFECT_PROFILE", "LINEAR_NEURON_STORE"):
+for _name in ("PREFECT_API_URL", "PREFECT_PROFILE", "LINEAR_NEURON_STORE", "LINEAR_NEURON_NAME"):
     os.environ.pop(_name, None)
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"

@@ -6,6 +6,7 @@ from tasks.dataset.rows import Floats, Predictions, Split
 from tasks.dataset.split import select_features
 from tasks.errors import UserError
 from tasks.model import ModelVersion
+from tasks.name import entitle, get_name, name_champion
 from tasks.parameters import Promotion
 from tasks.registry.champion import Champion, PromotionDecision, promote, read_champion, roll_back
 from tasks.registry.log import is_logged, log_decision
@@ -167,11 +168,12 @@ def roll_back_champion(reason: str) -> str:
 
 def announce_champion(champion: Champion, figures: dict[str, float | None] | None = None) -> str:
     """Emit the event by which automations learn of a new champion, and return one sentence for people."""
-    payload = {**champion.model_dump(mode="json"), "figures": figures or {}}
-    announce(EVENT, "linear-neuron.champion", champion.version, payload)
+    name = get_name()
+    payload = {"model": name, **champion.model_dump(mode="json"), "figures": figures or {}}
+    announce(EVENT, name_champion(name), entitle(champion.version), payload)
     before = f", before it {champion.previous}" if champion.previous else ""
     message = (
         f"{champion.version} is the champion since {champion.since:%Y-%m-%d %H:%M:%S} UTC{before}: {champion.reason}"
     )
-    get_logger().info(message)
-    return message
+    get_logger().info(entitle(message))
+    return entitle(message)

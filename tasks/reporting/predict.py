@@ -3,6 +3,7 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tasks.name import entitle
 from tasks.reporting.markdown import as_picture, describe_interval
 from tasks.scoring.manifest import BatchRun, FileResult, Manifest
 from tasks.steps import get_logger, is_recorded, show_markdown, task
@@ -16,8 +17,9 @@ SHOWN = 50  # files that the summary names; the manifest names all
 def write_summary(manifest: Manifest, batch_run: BatchRun, picture: bytes) -> str:
     """Write the batch in markdown: the outcome first, then reasons, the histogram, and where the files are."""
     total, failed, location = manifest.total, manifest.failed, batch_run.location
+    files, rows = plural(len(manifest.inputs), "file"), plural(total.rows, "row")
     parts = [
-        f"# {plural(len(manifest.inputs), 'file')}, {plural(total.rows, 'row')}, {total.predicted:,} predicted",
+        "# " + entitle(f"{files}, {rows}, {total.predicted:,} predicted"),
         f"By version `{manifest.version}` into `{location}`.",
     ]
     if failed:
@@ -26,8 +28,8 @@ def write_summary(manifest: Manifest, batch_run: BatchRun, picture: bytes) -> st
             "\n".join(map(_line, failed[:SHOWN])),
         ]
     if total.rejects:
-        rows = "\n".join(f"| {reason} | {count:,} |" for reason, count in sorted(total.rejects.items()))
-        parts.append(f"## Rejected rows\n\n| Reason | Rows |\n| --- | ---: |\n{rows}")
+        reasons = "\n".join(f"| {reason} | {count:,} |" for reason, count in sorted(total.rejects.items()))
+        parts.append(f"## Rejected rows\n\n| Reason | Rows |\n| --- | ---: |\n{reasons}")
     if total.predicted:
         outside = total.histogram[0] + total.histogram[-1]
         parts += [
@@ -37,10 +39,10 @@ def write_summary(manifest: Manifest, batch_run: BatchRun, picture: bytes) -> st
             f"{outside:,} predictions lie beyond all training targets and are not in the picture.",
             describe_interval(batch_run.model, manifest.settings.interval),
         ]
-    files = [f"- `{location}/{name}`" for name in list(manifest.files)[:SHOWN]]
-    if more := len(manifest.files) - len(files):
-        files.append(f"- and {more:,} more: see `{location}/{MANIFEST}`")
-    parts += ["## Files", "\n".join(files)]
+    written = [f"- `{location}/{name}`" for name in list(manifest.files)[:SHOWN]]
+    if more := len(manifest.files) - len(written):
+        written.append(f"- and {more:,} more: see `{location}/{MANIFEST}`")
+    parts += ["## Files", "\n".join(written)]
     return "\n\n".join(parts) + "\n"
 
 

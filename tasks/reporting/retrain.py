@@ -10,6 +10,7 @@ from typing import Any
 
 from tasks.dataset.rows import Split
 from tasks.model import ModelVersion
+from tasks.name import entitle
 from tasks.registry.champion import PromotionDecision, describe_standing, read_champion
 from tasks.registry.versions import version_folder
 from tasks.reporting.markdown import amount, as_picture, as_table, describe_interval, number, render_page
@@ -89,7 +90,7 @@ def write_markdown(
         "Lineage": model.lineage,
     }
     parts = [
-        f"# {model.target} from {', '.join(model.features)}: version {model.version}",
+        "# " + entitle(f"{model.target} from {', '.join(model.features)}: version {model.version}"),
         f"The neuron is `{formula}`. {describe_distance(model.metrics['test'])}",
         describe_interval(model, 90),
         f"**{'Promoted' if decision.promote else 'Not promoted'}:** {decision.reason}",
@@ -148,6 +149,8 @@ def report(model: ModelVersion, evaluation: Evaluation, decision: PromotionDecis
         for plot in PLOTS
     ]
     markdown = write_markdown(model, evaluation, decision, pictures)
-    (folder / "report.html").write_text(render_page(markdown, f"linear-neuron {model.version}"), encoding="utf-8")
+    (folder / "report.html").write_text(
+        render_page(markdown, entitle(f"linear-neuron {model.version}")), encoding="utf-8"
+    )
     show_markdown(markdown, key="retrain-report", description=f"Report of version {model.version}")
     show_table(metric_rows(model.metrics), key="metrics", description=f"Metrics of {model.version}")

@@ -20,6 +20,7 @@ from filelock import FileLock
 from upath import UPath
 
 from tasks.errors import UserError
+from tasks.name import find_store
 from tasks.storage.files import Item, Result, make_temporary, map_in_order, sync_folder, user_errors
 
 MANIFEST = "manifest.json"
@@ -92,7 +93,7 @@ class Store:
     """Datasets, models and predictions under one root, which is a folder or a URL such as s3://bucket/prefix."""
 
     def __init__(self, root: str | None = None) -> None:
-        name = root or os.environ.get("LINEAR_NEURON_STORE") or "store"
+        name = root or find_store()
         self.root = locate(name)
         if self.root.protocol in ("http", "https"):
             raise UserError(f"{name} can't be written to: name a folder of this machine, or an s3:// URL.")
@@ -194,12 +195,10 @@ class Store:
         raise make_conflict(path)
 
     def read(self, path: UPath) -> bytes | None:
-        """Read the bytes of a file; None if there is no file."""
+        """Read the bytes of a file, by one request so that they are never those of two; None if there is no file."""
         with user_errors(path):
             try:
-                if self.local:
-                    return Path(path.path).read_bytes()
-                return cast(bytes, path.fs.cat_file(path.path))  # One request, so never parts of two objects.
+                return Path(path.path).read_bytes() if self.local else cast(bytes, path.fs.cat_file(path.path))
             except (FileNotFoundError, NotADirectoryError):
                 return None
 

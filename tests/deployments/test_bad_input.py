@@ -94,3 +94,12 @@ def test_a_work_pool_of_our_name_and_another_type(tmp_path: Path, guarded_server
 
 def test_deploying_with_no_server_named(tmp_path: Path) -> None:
     assert "set PREFECT_API_URL" in refusal(tmp_path, "deploy")
+
+
+def test_parameters_without_a_model_to_keep_them(tmp_path: Path) -> None:
+    assert "add --name, such as --name sales" in refusal(tmp_path, "deploy", "--training.epochs", "3")
+
+
+def test_a_hostile_name_of_a_model(tmp_path: Path) -> None:
+    assert "A model can't have the name '../store'" in refusal(tmp_path, "deploy", "--name", "../store")
+    assert "`up --once` runs the model without a name" in refusal(tmp_path, "up", "--once", "--name", "sales")

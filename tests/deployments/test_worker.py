@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import DeploymentResponse
 
 from deployments.worker import NeuronJob, NeuronWorker
 
@@ -22,6 +23,20 @@ def test_a_run_names_neither_its_command_nor_its_folder_nor_its_environment(
     assert "/evil" not in job.env.values()
     assert job.env["LINEAR_NEURON_STORE"] == f"{tmp_path}/models"
     assert job.env["LINEAR_NEURON_FOLDER"] == str(tmp_path)
+
+
+def test_a_deployments_name_says_whose_store_a_run_uses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LINEAR_NEURON_FOLDER", str(tmp_path))
+    monkeypatch.setenv("LINEAR_NEURON_STORE", "models")
+    monkeypatch.setenv("LINEAR_NEURON_NAME", "not-this-one")
+    for deployment, name in (("sales.weekly-retrain", "sales"), ("nightly", ""), ("linear-neuron.nightly", "")):
+        job = NeuronJob(env={"LINEAR_NEURON_NAME": "evil"})
+        job.prepare_for_flow_run(
+            FlowRun(flow_id=uuid4()), DeploymentResponse(name=deployment, flow_id=uuid4(), labels={})
+        )
+        assert job.env["LINEAR_NEURON_NAME"] == name
+        assert job.env["LINEAR_NEURON_STORE"] == f"{tmp_path}/models"
+    assert [folder.name for folder in tmp_path.iterdir()] == ["inbox-sales"]
 
 
 def test_the_pool_has_no_variables_that_a_run_could_set() -> None:

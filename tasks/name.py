@@ -1,0 +1,73 @@
+"""The name of the model that this process works for, of several on one server; most people's only model has none.
+
+LINEAR_NEURON_NAME has it: the command line sets it by `--name`, and the worker for each run by its deployment's name.
+"""
+
+import os
+import re
+
+from tasks.errors import UserError
+
+VARIABLE = "LINEAR_NEURON_NAME"
+UNNAMED = "linear-neuron"  # another way to say that the model has no name
+PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+
+
+def check_name(name: str) -> str:
+    """Return a name as it is, or an empty one for the model that has none.
+
+    Raises:
+        UserError: it could not stand in the names of folders, deployments and artifacts.
+    """
+    if not name or name == UNNAMED:
+        return ""
+    if not PATTERN.fullmatch(name):
+        raise UserError(
+            f"A model can't have the name {name[:80]!r}: use up to 40 of a to z, digits and hyphens, such as sales."
+        )
+    return name
+
+
+def get_name() -> str:
+    """Return the name of the model that this process works for; empty where it has none."""
+    return check_name(os.environ.get(VARIABLE, ""))
+
+
+def entitle(title: str, mark: str = ": ") -> str:
+    """Have the title of a run or a report, or the key of an artifact, say which model it is of."""
+    return f"{name}{mark}{title}" if (name := get_name()) else title
+
+
+def name_champion(name: str) -> str:
+    """Name the resource of the events about a model's champion."""
+    return f"linear-neuron.champion.{name}" if name else "linear-neuron.champion"
+
+
+def name_inbox(name: str) -> str:
+    """Name the folder in which a model finds the files to predict."""
+    return f"inbox-{name}" if name else "inbox"
+
+
+def find_base() -> str:
+    """Find the store of the model without a name, which also holds the state of the stack that is up."""
+    return os.environ.get("LINEAR_NEURON_STORE") or "store"
+
+
+def find_store() -> str:
+    """Find this model's own store: beside the base, or where LINEAR_NEURON_STORE_<NAME> says.
+
+    It follows from the name, so that no address of a store has to come from a server.
+
+    Raises:
+        UserError: the base has no name to which the model's could be added.
+    """
+    base, name = find_base(), get_name()
+    if not name:
+        return base
+    setting = f"LINEAR_NEURON_STORE_{name.upper().replace('-', '_')}"
+    if own := os.environ.get(setting):
+        return own
+    folder, _, last = base.rstrip("/").rpartition("/")
+    if not last.strip(".") or last.startswith("~") or folder.endswith("/"):
+        raise UserError(f"There is no place beside the store {base} for that of {name}: set {setting}.")
+    return f"{base.rstrip('/')}-{name}"

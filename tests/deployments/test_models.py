@@ -1,0 +1,142 @@
+"""Several models on one server: each with deployments, a store, an inbox and events of its own."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.registry.promotion import EVENT
+from tests.deployments.helpers import CLEAN, QUICK, Api, Stack, eventually
+
+pytestmark = pytest.mark.usefixtures("silenced")
+FLOWS = {"weekly-retrain": "retrain", "daily-predict": "predict", "promote": "promote", "rollback": "rollback"}
+ALWAYS = {"force": True, "promotion": {"mode": "always"}}
+
+
+def deploy(stack: Stack, *arguments: str, **settings: str) -> None:
+    """Deploy as in a terminal beside the stack, which is found by its store."""
+    command = [sys.executable, "-m", "deployments", "deploy", *arguments]
+    done = subprocess.run(
+        command,
+        env=CLEAN | stack.settings | settings,
+        cwd=stack.log.parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def find_deployments(api: Api, name: str) -> dict[str, dict[str, Any]]:
+    """The deployments of a model, or of the one without a name, by their names in prefect.yaml."""
+    prefix = f"{name}." if name else ""
+    return {ending: api.deployment(f"{flow}/{prefix}{ending}") for ending, flow in FLOWS.items()}
+
+
+@pytest.fixture(scope="module")
+def unnamed(stack: Stack) -> dict[str, dict[str, Any]]:
+    """The deployments of the model without a name, before there is any other."""
+    return find_deployments(stack.api, "")
+
+
+@pytest.fixture(scope="module")
+def models(stack: Stack, unnamed: dict[str, dict[str, Any]]) -> Iterator[Stack]:
+    """The stack, which has the models sales and rent besides; they are gone after the module."""
+    deploy(stack, "--name", "sales", "--dataset.features", "LSTAT", "--training.epochs", "2", "--columns", "LSTAT=poor")
+    deploy(stack, "--name", "rent", "--training.epochs", "2", PREFECT_API_URL=stack.api.url)
+    yield stack
+    for name in ("sales", "rent"):
+        for deployment in find_deployments(stack.api, name).values():
+            stack.api.ask("DELETE", f"/deployments/{deployment['id']}")
+    for automation in stack.api.ask("POST", "/automations/filter"):
+        if automation["name"].startswith(("sales.", "rent.")):
+            stack.api.ask("DELETE", f"/automations/{automation['id']}")
+
+
+def find_predicts(api: Api) -> list[str]:
+    """Which deployments predicted because of an event, sorted."""
+    found = []
+    for name in ("", "sales.", "rent."):
+        deployment = api.deployment(f"predict/{name}daily-predict")["id"]
+        asked = api.ask("POST", "/flow_runs/filter", deployments={"id": {"any_": [deployment]}})
+        found += [f"{name}daily-predict" for run in asked if not run["auto_scheduled"]]
+    return sorted(found)
+
+
+def test_each_model_has_deployments_tags_and_parameters(models: Stack) -> None:
+    sales, rent = find_deployments(models.api, "sales"), find_deployments(models.api, "rent")
+    assert {tuple(deployment["tags"]) for deployment in sales.values()} == {("linear-neuron", "sales")}
+    assert {tuple(deployment["tags"]) for deployment in rent.values()} == {("linear-neuron", "rent")}
+    assert sales["weekly-retrain"]["parameters"] == {"dataset": {"features": ["LSTAT"]}, "training": {"epochs": 2}}
+    assert sales["daily-predict"]["parameters"] == {"batch": {"columns": ["LSTAT=poor"], "inputs": ["inbox-sales"]}}
+    assert rent["daily-predict"]["parameters"] == {"batch": {"inputs": ["inbox-rent"]}}
+    assert sales["promote"]["parameters"] == {}
+    assert [schedule["slug"] for schedule in rent["weekly-retrain"]["schedules"]] == ["weekly"]
+
+
+def test_deploying_one_model_leaves_the_others_alone(models: Stack, unnamed: dict[str, dict[str, Any]]) -> None:
+    def written(name: str) -> list[str]:
+        return [deployment["updated"] for deployment in find_deployments(models.api, name).values()]
+
+    before = written("rent")
+    deploy(models, "--name", "sales", "--training.seed", "7")
+    assert find_deployments(models.api, "sales")["weekly-retrain"]["parameters"] == {
+        "dataset": {"features": ["LSTAT"]},
+        "training": {"epochs": 2, "seed": 7},
+    }, "what is not named stays"
+    assert written("rent") == before
+    assert written("") == [deployment["updated"] for deployment in unnamed.values()]
+    names = {automation["name"] for automation in models.api.ask("POST", "/automations/filter")}
+    after = "daily-predict after a change of champion"
+    assert {after, f"sales.{after}", f"rent.{after}", "linear-neuron crash silent runs"} <= names
+
+
+def test_a_new_champion_starts_only_its_own_predictions(models: Stack) -> None:
+    folder = models.log.parent
+    for name, column in (("sales", "poor"), ("rent", "RM")):
+        (folder / f"inbox-{name}").mkdir(exist_ok=True)
+        (folder / f"inbox-{name}" / f"{name}.csv").write_text(f"id,{column}\n007,6\n")
+    before = find_predicts(models.api)
+    for name in ("sales", "rent"):
+        run = models.api.trigger(ALWAYS, f"retrain/{name}.weekly-retrain")
+        models.api.wait(run, "Completed")
+        check_that_all_says_the_name(models.api, run, name)
+        wait_for(folder, f"store-{name}/predictions/*/{name}.predictions.csv")
+        (champion,) = folder.glob(f"store-{name}/models/*/report.html")
+        assert f"<h1>{name}: MEDV from " in champion.read_text()
+    # The event of sales has had all the time of rent's run.
+    assert find_predicts(models.api) == sorted([*before, "rent.daily-predict", "sales.daily-predict"])
+
+
+def wait_for(folder: Path, pattern: str) -> None:
+    eventually(lambda: list(folder.glob(pattern)), 60, pattern)
+
+
+def check_that_all_says_the_name(api: Api, run: str, name: str) -> None:
+    assert api.run(run)["name"].startswith(f"{name}: retrain ")
+    keys = {artifact["key"] for artifact in api.artifacts(run) if artifact["key"]}
+    assert keys == {f"{name}-retrain-report", f"{name}-metrics"}
+    wanted = {"event": {"name": [EVENT]}, "resource": {"id": [f"linear-neuron.champion.{name}"]}}
+    events = eventually(lambda: api.ask("POST", "/events/filter", filter=wanted)["events"], 30, "the event")
+    assert [event["payload"]["model"] for event in events] == [name]
+
+
+def test_a_run_on_the_command_line_is_of_the_named_model(models: Stack) -> None:
+    (version,) = (models.store.with_name("store-rent") / "models").iterdir()
+    command = [sys.executable, "-m", "deployments", "promote", version.name, "--name", "rent", "--reason", "good"]
+    done = subprocess.run(
+        command, env=CLEAN | models.settings, cwd=models.log.parent, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith(f"rent: {version.name} is the champion since "), done.stderr
+    runs = models.api.ask("POST", "/flow_runs/filter", flow_runs={"tags": {"all_": ["linear-neuron", "rent"]}})
+    assert f"rent: promote {version.name}" in {run["name"] for run in runs}
+
+
+def test_a_deployment_of_an_impossible_name_runs_nothing(models: Stack, tmp_path: Path) -> None:
+    models.api.copy_deployment("..evil.weekly-retrain")
+    run = models.api.wait(models.api.trigger(QUICK, "retrain/..evil.weekly-retrain"), "Crashed")
+    assert "A model can't have the name '..evil.weekly-retrain'" in run["state"]["message"]
+    models.api.ask("DELETE", f"/deployments/{models.api.deployment('retrain/..evil.weekly-retrain')['id']}")

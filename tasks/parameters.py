@@ -1,5 +1,6 @@
 """Every parameter, declared once: the form in the Prefect UI, the flags of the command line, and the validation."""
 
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -25,12 +26,17 @@ class Parameters(BaseModel):
         cls.model_rebuild(force=True)
 
 
-class Dataset(Parameters):
+class Dataset(Parameters, hide_input_in_errors=True):
     """Which rows to learn from, and which of their columns."""
 
-    source: Literal["auto", "cache", "network", "package"] = "auto"
-    """Where the file comes from. auto tries the store's cache, then the network, then the copy that ships with the
-    package; every one must have the same digest."""
+    source: str = Field("boston", min_length=1)
+    """boston is the tutorial's dataset; cache, network and package are the same from that place alone. Or a table of
+    your own: a file, folder, glob or URL of CSV (plain, .gz or .zst) or Parquet; or a query, as sql:FILE.sql or
+    sql:SELECT ..., with a connection."""
+
+    connection: str = Field("", pattern=r"^([A-Za-z][A-Za-z0-9_-]*)?$")
+    """Name of the database of a query, never its address. That is in the environment as
+    LINEAR_NEURON_CONNECTION_<NAME>, or in a Prefect Secret block of this name."""
 
     features: list[str] = Field(["RM"], min_length=1)
     """Columns the neuron reads, by name. RM is the average number of rooms of a dwelling."""
@@ -38,10 +44,42 @@ class Dataset(Parameters):
     target: str = "MEDV"
     """Column to predict. MEDV is the median price of a home, in thousands of dollars."""
 
+    time: str = ""
+    """Column of your own table that says when a row happened: the neuron learns from the older rows and is tested on
+    the newest. Without it, a hash of each row (or of its key) says which rows are for testing."""
+
+    key: str = ""
+    """Column that names a row, and may name none twice."""
+
+    bounds: list[Annotated[str, Field(pattern=r"^[^=]+=[^=]*\.\.[^=]*$")]] = []
+    """What is allowed in a column: COLUMN=LEAST..GREATEST, such as rooms=1..20 or price=0.. with an open end."""
+
+    max_bad_rows: int = Field(0, ge=0, le=1_000_000)
+    """Rows that may be left out because a value in them is missing, no number or out of bounds. The version's
+    rejects.csv lists them."""
+
+    max_age_days: int = Field(0, ge=0, le=36_500)
+    """Days that the newest time may lie back; 0 allows any age."""
+
+    as_of: str = Field("", pattern=r"^(\d{4}-\d{2}-\d{2})?$")
+    """Day (such as 2026-11-01) before which a row must have happened, or been known, to be learned from. Empty takes
+    every row."""
+
+    known_at: str = ""
+    """Column that says when a row became known, if that is later than its time."""
+
+    sample: float = Field(1, gt=0, le=1)
+    """Share of the rows to learn from, chosen by their hash, for a table that does not fit into memory."""
+
     @property
     def is_own(self) -> bool:
         """Whether the rows are a table of the user's own."""
         return self.source not in ("boston", "auto", "cache", "network", "package")
+
+    @property
+    def limits(self) -> dict[str, tuple[float, float]]:
+        """Column -> least and greatest value that it may have."""
+        return dict(map(_read_bounds, self.bounds))
 
     @field_validator("features")
     @classmethod
@@ -49,6 +87,32 @@ class Dataset(Parameters):
         if len(set(features)) < len(features):
             raise ValueError("names a feature twice; name each once")
         return features
+
+    @field_validator("bounds")
+    @classmethod
+    def _bounds_are_numbers(cls, bounds: list[str]) -> list[str]:
+        for text in bounds:
+            _read_bounds(text)
+        return bounds
+
+    @field_validator("as_of")
+    @classmethod
+    def _day_is_past(cls, as_of: str) -> str:
+        if as_of and date.fromisoformat(as_of) > datetime.now(UTC).date():
+            raise ValueError("is a day that is still to come; name today or an earlier one")
+        return as_of
+
+
+def _read_bounds(text: str) -> tuple[str, tuple[float, float]]:
+    name, _, limits = text.partition("=")
+    low, _, high = limits.partition("..")
+    try:
+        least, greatest = float(low or "-inf"), float(high or "inf")
+    except ValueError:
+        raise ValueError(f"has {text!r}, which is not COLUMN=LEAST..GREATEST in numbers") from None
+    if not least <= greatest:
+        raise ValueError(f"has {text!r}, whose least value is above the greatest")
+    return name, (least, greatest)
 
 
 class Training(Parameters):

@@ -20,8 +20,11 @@ class Advance(Protocol):
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Advance]:
-    """Show how much of `total` is done, in whatever unit: as a bar on stderr and, in a recorded run, as an artifact."""
+def progress(title: str, total: int | None) -> Iterator[Advance]:
+    """Show how much of `total` is done, in whatever unit: as a bar on stderr and, in a recorded run, as an artifact.
+
+    Without a total, only that something is being done.
+    """
     terminal = Console(stderr=True)  # Standard output is for results.
     columns = BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), TextColumn("{task.fields[text]}", markup=False)
     bar = Progress(

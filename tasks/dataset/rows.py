@@ -1,11 +1,13 @@
 """The rows of a dataset, as they travel from the source to the fit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Hashes = NDArray[np.uint64]
 Predictions = NDArray[np.float32]  # one a row, in target units
 
 
@@ -27,20 +29,37 @@ class Origin:
     """Where the bytes of a dataset came from, and which they are."""
 
     sha256: str
-    source: str  # cache, network or package
+    source: str  # cache, network or package; of a user's own table what was asked for
     remarks: tuple[str, ...] = ()  # what went wrong with the sources tried before
+    details: dict[str, str | int] = field(default_factory=dict)  # of a user's own table: rows, input, time, connection
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All rows of a dataset as its source had them; the store keeps their bytes by digest."""
+    """All rows of a dataset; the store keeps their bytes by digest.
+
+    A published dataset has its rows in the order of its file, and they are shuffled before they are dealt out. A user's
+    own table has them in the order in which they are dealt out: that of their times, or else of their hashes.
+    """
 
     name: str  # for people, such as: Boston housing
     origin: Origin
     columns: tuple[Column, ...]
-    values: Floats  # shape (n, columns), in the order of the source
-    seed: int  # of the shuffle before the test rows are cut off
+    values: Floats  # shape (n, columns)
+    seed: int | None  # of the shuffle, where there is one
     train_share: float  # share of the rows that are not test rows
+    times: NDArray[np.int64] | None = None  # microseconds since 1970, rising
+    hashes: Hashes | None = None  # rising, where there are no times
+    hashed: str = ""  # what was hashed: the key, or all columns
+    path: Path | None = None  # the file with the rows, where another process can read them
+    rejects: bytes = b""  # CSV of the rows that were left out
+
+    @property
+    def rule(self) -> str:
+        """By what the rows are dealt out; splits by different rules may test one on what the other has learned from."""
+        if self.seed is not None:
+            return "shuffle"
+        return f"hash of {self.hashed}" if self.times is None else "time"
 
 
 @dataclass(frozen=True)
@@ -49,10 +68,21 @@ class Rows:
 
     x: Floats
     y: Floats
-    number: NDArray[np.int64]  # the row's place in the source, from 0
+    number: NDArray[np.int64]  # the row's place in the snapshot, from 0
+    time: NDArray[np.int64] | None = None  # microseconds since 1970, where the dataset has times
 
     def __len__(self) -> int:
         return len(self.y)
+
+
+@dataclass(frozen=True)
+class Recall:
+    """How another process makes a split again, without its rows being sent there."""
+
+    path: Path  # of the snapshot
+    target: str
+    features: tuple[str, ...]
+    validation_split: float
 
 
 @dataclass(frozen=True)
@@ -64,6 +94,8 @@ class Split:
     train: Rows
     validation: Rows
     test: Rows
+    rule: str = "shuffle"  # by which the rows were dealt out
+    recall: Recall | None = None
 
     @property
     def names(self) -> list[str]:

@@ -1,24 +1,53 @@
-"""Where the rows to learn from come from. Today that is one published dataset."""
+"""Where the rows to learn from come from: the published dataset, or a table of the user's own."""
+
+from pathlib import Path
 
 from tasks.dataset.boston import FILE, read_snapshot
-from tasks.dataset.download import fetch_file
+from tasks.dataset.download import SOURCES, dataset_file, fetch_file
+from tasks.dataset.records import SUFFIX, open_records
 from tasks.dataset.rows import Origin, Snapshot
+from tasks.errors import UserError
 from tasks.parameters import Dataset
 from tasks.steps import get_logger, task
-from tasks.storage.store import Store
+from tasks.storage.files import make_temporary
+from tasks.storage.store import Store, digest
+from tasks.tables.inputs import plural
 
 
-def open_snapshot(data: bytes, origin: Origin) -> Snapshot:
-    """Read the bytes that the store keeps under the digest of `origin`."""
-    return read_snapshot(data, origin)
+def open_snapshot(store: Store, origin: Origin) -> Snapshot:
+    """Open the snapshot that the store keeps under the digest of `origin`.
+
+    Raises:
+        UserError: it is not there, or has other bytes.
+    """
+    published, own = (dataset_file(store, origin.sha256, suffix) for suffix in (Path(FILE.name).suffix, SUFFIX))
+    path = own if own.exists() else published
+    data = store.read(path)
+    if data is None or digest(data) != origin.sha256:
+        raise UserError(f"{path} is missing or damaged")
+    if path is published:
+        return read_snapshot(data, origin)
+    if store.local:
+        return open_records(Path(own.path), origin)
+    copy = make_temporary("dataset-") / own.name
+    copy.write_bytes(data)
+    return open_records(copy, origin)
 
 
-@task("Download the dataset", retries=2, retry_delay_seconds=5, timeout_seconds=300)
+@task("Download the dataset", retries=2, retry_delay_seconds=5, timeout_seconds=3600)
 def download(dataset: Dataset) -> Snapshot:
     """Fetch the dataset into the store and log which source had it."""
-    data, origin = fetch_file(Store(), FILE, dataset.source)
-    snapshot = open_snapshot(data, origin)
-    for remark in origin.remarks:
+    if dataset.is_own:
+        from tasks.dataset.snapshot import take_snapshot  # Polars takes a tenth of a second to import.
+
+        snapshot = take_snapshot(Store(), dataset)
+    else:
+        data, origin = fetch_file(Store(), FILE, dataset.source if dataset.source in SOURCES else "auto")
+        snapshot = read_snapshot(data, origin)
+    for remark in snapshot.origin.remarks:
         get_logger().warning("Source tried in vain: %s", remark)
-    get_logger().info("%s from %s, sha256 %s...", snapshot.name, origin.source, origin.sha256[:12])
+    get_logger().info("%s from %s, sha256 %s...", snapshot.name, snapshot.origin.source, snapshot.origin.sha256[:12])
+    if snapshot.rejects:
+        left_out = snapshot.rejects.count(b"\n") - 1
+        get_logger().warning("%s left out, which rejects.csv lists", plural(left_out, "bad row"))
     return snapshot

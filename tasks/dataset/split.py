@@ -1,10 +1,12 @@
-"""Split the rows exactly as Keras does, and pick the features."""
+"""Split the rows, those of the tutorial exactly as Keras does, and pick the features."""
 
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
-from tasks.dataset.rows import Floats, Rows, Snapshot, Split
+from tasks.dataset.records import open_records
+from tasks.dataset.rows import Floats, Hashes, Origin, Recall, Rows, Snapshot, Split
 from tasks.errors import UserError
 from tasks.parameters import Dataset
 from tasks.steps import get_logger, task
@@ -27,30 +29,73 @@ def check_columns(snapshot: Snapshot, dataset: Dataset) -> None:
 def split_rows(snapshot: Snapshot, target: str, validation_split: float) -> Split:
     """Deal the rows out; every column but the target is a feature.
 
-    The test rows are cut off as by the `load_data` of `keras.datasets`: after a shuffle by NumPy's legacy generator
-    under the source's seed, at the source's share. The validation rows are cut off as by
+    Of a published dataset the test rows are cut off as by the `load_data` of `keras.datasets`: after a shuffle by
+    NumPy's legacy generator under the source's seed, at the source's share. The validation rows are cut off as by
     `Model.fit(validation_split=...)`: they are the last share of the other rows, without a shuffle.
+
+    A user's own table stands in the order of its times, and is cut where one time ends and the next begins; or in that
+    of its hashes, and is cut at a share of their range. So no row that was once for testing is ever learned from when
+    rows are added, as would happen if they were shuffled anew.
 
     Raises:
         UserError: the share leaves no row to fit.
     """
-    order = np.arange(len(snapshot.values))
-    np.random.RandomState(snapshot.seed).shuffle(order)
-    known = int(len(order) * snapshot.train_share)
-    fitted = int(known * (1 - validation_split))
+    rows = len(snapshot.values)
+    if snapshot.seed is None:
+        order: Any = None
+        fitted, known = _cut(snapshot, validation_split)
+    else:
+        order = np.arange(rows)
+        np.random.RandomState(snapshot.seed).shuffle(order)
+        known = int(rows * snapshot.train_share)
+        fitted = int(known * (1 - validation_split))
     if fitted < 1:
         raise UserError(f"A validation split of {validation_split} leaves no row of {known} to fit; lower it.")
     at = [column.name for column in snapshot.columns].index(target)
-    x, y = np.delete(snapshot.values, at, axis=1), snapshot.values[:, at]
-    train, validation, test = (Rows(x[part], y[part], part) for part in np.split(order, [fitted, known]))
-    return Split(snapshot.columns[:at] + snapshot.columns[at + 1 :], snapshot.columns[at], train, validation, test)
+    others = [place for place in range(len(snapshot.columns)) if place != at]
+
+    def take(start: int, stop: int) -> Rows:
+        part = slice(start, stop) if order is None else order[start:stop]
+        number = np.arange(start, stop) if order is None else order[start:stop]
+        time = None if snapshot.times is None else snapshot.times[part]
+        return Rows(pick_columns(snapshot.values[part], others), snapshot.values[part, at], number, time)
+
+    features = tuple(snapshot.columns[place] for place in others)
+    train, validation, test = take(0, fitted), take(fitted, known), take(known, rows)
+    recall = Recall(snapshot.path, target, tuple(c.name for c in features), validation_split) if snapshot.path else None
+    return Split(features, snapshot.columns[at], train, validation, test, snapshot.rule, recall)
+
+
+def _cut(snapshot: Snapshot, validation_split: float) -> tuple[int, int]:
+    """Find where the validation rows and the test rows of a user's own table begin."""
+    shares = np.array([snapshot.train_share * (1 - validation_split), snapshot.train_share])
+    if snapshot.times is not None:
+        cuts = np.searchsorted(snapshot.times, snapshot.times[(len(snapshot.times) * shares).astype(int)])
+    else:
+        cuts = np.searchsorted(cast(Hashes, snapshot.hashes), (shares * 2.0**64).astype(np.uint64))
+    return int(cuts[0]), int(cuts[1])
+
+
+def pick_columns(values: Floats, places: list[int]) -> Floats:
+    """Pick columns of an array of shape (n, columns): without a copy where they are neighbours, as in a big table."""
+    if places and places == list(range(places[0], places[0] + len(places))):
+        return values[:, places[0] : places[0] + len(places)]
+    return values[:, places]
 
 
 def select_features(split: Split, names: list[str]) -> Split:
     """Return the same rows with `x` cut down to the named features, shape (n, names)."""
     places = [split.names.index(name) for name in names]
-    train, validation, test = (replace(rows, x=rows.x[:, places]) for rows in split.parts.values())
-    return Split(tuple(split.features[place] for place in places), split.target, train, validation, test)
+    train, validation, test = (replace(rows, x=pick_columns(rows.x, places)) for rows in split.parts.values())
+    recall = split.recall and replace(split.recall, features=tuple(names))
+    features = tuple(split.features[place] for place in places)
+    return replace(split, features=features, train=train, validation=validation, test=test, recall=recall)
+
+
+def remake_split(recall: Recall) -> Split:
+    """Make the split of a user's own table again from the file with its rows."""
+    snapshot = open_records(recall.path, Origin("", ""))
+    return select_features(split_rows(snapshot, recall.target, recall.validation_split), list(recall.features))
 
 
 def example_inputs(split: Split, values: list[float]) -> Floats:

@@ -52,7 +52,7 @@ def fingerprint(sha256: str, dataset: Dataset, training: Training, table: Exampl
         to_json(
             {
                 "data": sha256,
-                "dataset": dataset.model_dump(exclude={"source"}),
+                "dataset": dataset.model_dump(include={"features", "target"}),  # All else shows in the snapshot.
                 "training": training.model_dump(exclude={"time_limit"}),
                 "table": table.model_dump(),
                 "code": [code["code"], code["python"], code["platform"], code["packages"]],

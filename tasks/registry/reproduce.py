@@ -4,7 +4,6 @@ import logging
 import shutil
 from pathlib import Path
 
-from tasks.dataset.download import dataset_file
 from tasks.dataset.rows import Origin, Snapshot
 from tasks.dataset.sources import open_snapshot
 from tasks.errors import UserError
@@ -13,7 +12,7 @@ from tasks.registry.fingerprint import describe_code
 from tasks.registry.versions import read_version
 from tasks.steps import get_logger, task
 from tasks.storage.files import make_temporary
-from tasks.storage.store import Store, digest
+from tasks.storage.store import Store
 
 
 @task("Recall the version")
@@ -25,14 +24,11 @@ def recall(version: str) -> tuple[ModelVersion, Snapshot, Path]:
     """
     store = Store()
     model = read_version(store, version)
-    sha256 = model.dataset["sha256"]
-    path = dataset_file(store, sha256, ".npz")
-    data = store.read(path)
-    if data is None or digest(data) != sha256:
-        raise UserError(
-            f"{path}, the dataset of {version}, is missing or damaged; fetch it anew by: linear-neuron retrain."
-        )
-    return model, open_snapshot(data, Origin(sha256, "cache")), make_temporary("reproduce-")
+    try:
+        snapshot = open_snapshot(store, Origin(model.dataset["sha256"], "cache"))
+    except UserError as error:
+        raise UserError(f"The dataset of {version}: {error}; fetch it anew by: linear-neuron retrain.") from None
+    return model, snapshot, make_temporary("reproduce-")
 
 
 def compare_reproduction(model: ModelVersion, again: LinearModel) -> tuple[bool, str]:

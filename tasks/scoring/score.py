@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from tasks.scoring.manifest import BatchRun, Counts
-from tasks.tables.contract import F32, LINE, RAW, TEXT, explain_rejects, read_number
+from tasks.tables.contract import F32, LINE, RAW, TEXT, explain_unpredicted, read_number
 from tasks.tables.csv import Block, parse_block, write_chunks
 
 
@@ -105,7 +105,7 @@ class Scorer:
 
     def explain(self, bad: pl.DataFrame, raw: pl.Expr) -> pl.DataFrame:
         """Return rows without a prediction as rejects."""
-        return explain_rejects(bad, self.names, raw, decimal_comma=self.decimal_comma)
+        return explain_unpredicted(bad, self.names, raw, decimal_comma=self.decimal_comma)
 
     def count(self, table: pl.DataFrame, rejects: pl.DataFrame) -> Counts:
         """Count what the summary says of some rows; the histogram has the even bins of the training targets'."""

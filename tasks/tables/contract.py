@@ -40,28 +40,38 @@ def explain_broken(lines: pl.DataFrame, fields: pl.Series, expected: int) -> pl.
     )  # fmt: skip
 
 
-def explain_rejects(bad: pl.DataFrame, names: list[str], raw: pl.Expr, *, decimal_comma: bool) -> pl.DataFrame:
-    """Return rows without a finite prediction as line, column, value, reason and raw text; the first reason counts."""
-    found: list[tuple[pl.Expr, pl.Expr, pl.Expr]] = []
-    for name in names:
-        text = pl.col(name).cast(TEXT).fill_null("")
-        value = read_number(name, strip=bad.schema[name] == TEXT, decimal_comma=decimal_comma)
-        reason = (
-            pl.when(text.str.strip_chars(BLANKS) == "").then(pl.lit("empty"))
-            .when(value.is_null()).then(pl.lit("not a number"))
-            .when(value.is_nan()).then(pl.lit("NaN"))
-            .when(value.is_infinite() & text.str.contains("(?i)inf")).then(pl.lit("infinite"))
-            .when(value.cast(F32).is_infinite()).then(pl.lit("overflow"))
-        )  # fmt: skip
-        found.append((pl.lit(name), text, reason))
-    found.append((pl.lit("prediction"), pl.lit(""), pl.lit("overflow")))
+Reason = tuple[str, pl.Expr, pl.Expr]  # a column, its value as text, and why it is rejected or null
+
+
+def explain_number(name: str, *, strip: bool, decimal_comma: bool) -> Reason:
+    """Say why a value is no finite number."""
+    text = pl.col(name).cast(TEXT).fill_null("")
+    value = read_number(name, strip=strip, decimal_comma=decimal_comma)
+    reason = (
+        pl.when(text.str.strip_chars(BLANKS) == "").then(pl.lit("empty"))
+        .when(value.is_null()).then(pl.lit("not a number"))
+        .when(value.is_nan()).then(pl.lit("NaN"))
+        .when(value.is_infinite() & text.str.contains("(?i)inf")).then(pl.lit("infinite"))
+        .when(value.cast(F32).is_infinite()).then(pl.lit("overflow"))
+    )  # fmt: skip
+    return name, text, reason
+
+
+def explain_rejects(bad: pl.DataFrame, found: list[Reason], raw: pl.Expr) -> pl.DataFrame:
+    """Return rows as line, column, value, reason and raw text; of several reasons the first counts."""
     return bad.select(
         pl.col(LINE).cast(pl.Int64).alias("line"),
-        pl.coalesce(pl.when(reason.is_not_null()).then(name) for name, _, reason in found).alias("column"),
+        pl.coalesce(pl.when(reason.is_not_null()).then(pl.lit(name)) for name, _, reason in found).alias("column"),
         pl.coalesce(pl.when(reason.is_not_null()).then(text) for _, text, reason in found).alias("value"),
         pl.coalesce(reason for _, _, reason in found).alias("reason"),
         raw.alias("raw"),
     )
+
+
+def explain_unpredicted(bad: pl.DataFrame, names: list[str], raw: pl.Expr, *, decimal_comma: bool) -> pl.DataFrame:
+    """Return rows without a finite prediction as rejects: a feature is no finite number, or the sum is none."""
+    found = [explain_number(name, strip=bad.schema[name] == TEXT, decimal_comma=decimal_comma) for name in names]
+    return explain_rejects(bad, [*found, ("prediction", pl.lit(""), pl.lit("overflow"))], raw)
 
 
 def find_columns(columns: list[str], features: list[str], mapping: dict[str, list[str]]) -> list[str]:
@@ -87,12 +97,33 @@ def _find_column(columns: list[str], feature: str, names: list[str]) -> str:
         if name in columns:
             return name
     wanted = " or ".join(repr(name) for name in names or [feature])
-    shown = ", ".join(columns[:SHOWN]) + (f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else "")
-    alike = [name for name in columns if name.lower() == feature.lower()] or get_close_matches(feature, columns, 1)
+    shown, alike = _describe_columns(columns, feature)
     raise UserError(
         f"there is no column {wanted} among {shown}; name the one that holds it by "
-        f"--columns {feature}={alike[0] if alike else 'COLUMN'}, or add the line of column names if it is missing"
+        f"--columns {feature}={alike or 'COLUMN'}, or add the line of column names if it is missing"
     )
+
+
+def require_columns(columns: list[str], names: list[str]) -> None:
+    """Make sure that a table has the columns, and each of them once.
+
+    Raises:
+        UserError: one is missing, and which other may be meant; or it stands twice.
+    """
+    for name in names:
+        if name not in columns:
+            shown, alike = _describe_columns(columns, name)
+            hint = f"; did you mean {alike!r}?" if alike else ""
+            raise UserError(f"there is no column {name!r} among {shown}{hint}")
+        if columns.count(name) > 1:
+            raise UserError(f"column {name!r} is there twice, so it would be ambiguous; rename one of them")
+
+
+def _describe_columns(columns: list[str], wanted: str) -> tuple[str, str]:
+    """Return the columns as an error shows them, and the one whose name is nearest; empty where none is near."""
+    shown = ", ".join(columns[:SHOWN]) + (f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else "")
+    alike = [name for name in columns if name.lower() == wanted.lower()] or get_close_matches(wanted, columns, 1)
+    return shown, alike[0] if alike else ""
 
 
 def check_names(columns: list[str]) -> None:
@@ -108,11 +139,11 @@ def check_names(columns: list[str]) -> None:
 
 
 def check_types(schema: dict[str, pl.DataType], names: list[str]) -> None:
-    """Make sure that the features of a Parquet file can be read as numbers.
+    """Make sure that the columns of a table, which says of what types they are, can be read as numbers.
 
     Raises:
         UserError: a column holds neither numbers nor text.
     """
     for name in names:
-        if not schema[name].is_numeric() and schema[name] != TEXT:
+        if not schema[name].is_numeric() and schema[name] not in (TEXT, pl.Null()):
             raise UserError(f"column {name!r} holds {schema[name]} where numbers are needed")

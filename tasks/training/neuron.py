@@ -14,7 +14,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras  # TensorFlow reads the two settings once, when it is first imported.
 import tensorflow as tf
 
-from tasks.dataset.rows import Floats, Rows
+from tasks.dataset.rows import Floats, Recall, Rows
+from tasks.dataset.split import remake_split
 from tasks.errors import UserError
 from tasks.model import LinearModel
 from tasks.parameters import Training
@@ -222,6 +223,7 @@ def serve(descriptor: int) -> None:
     with Connection(descriptor) as link, suppress(EOFError, BrokenPipeError):
         split, training, path = link.recv()
         try:
+            split = remake_split(split) if isinstance(split, Recall) else split
             model, result = train_neuron(split.train, split.validation, training, lambda *message: link.send(message))
             path.parent.mkdir(parents=True, exist_ok=True)
             model.save(path)

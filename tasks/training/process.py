@@ -34,7 +34,7 @@ class Trainer:
             RuntimeError: the process ended without an answer.
         """
         try:
-            self._link.send((split, training, path))
+            self._link.send((split.recall or split, training, path))
             while isinstance(message := self._link.recv(), tuple):
                 on_epoch(*message)
         except (EOFError, ConnectionError) as error:

@@ -25,7 +25,8 @@ def a_split(features: int) -> Split:
         Rows(x[a:b], 4 * x[a:b, 0] + rng.normal(size=b - a), np.arange(a, b))
         for a, b in [(0, 250), (250, 300), (300, 400)]
     )
-    return Split(COLUMNS[:features], Column("MEDV", "median price", "$K"), *parts)
+    train, validation, test = parts
+    return Split(COLUMNS[:features], Column("MEDV", "median price", "$K"), train, validation, test)
 
 
 def evaluated(

@@ -1,0 +1,177 @@
+"""Keep a user's own table in the store: cleaned, put in order, and named by the digest of its bytes.
+
+The same rows give the same bytes whatever they came from, since they stand in the order of their times and hashes.
+"""
+
+import atexit
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from upath import UPath
+
+from tasks.dataset.cleaning import KEY, clean_rows, columns_of, hash_keys, hash_rows, mix
+from tasks.dataset.download import dataset_file
+from tasks.dataset.reading import Piece, Source, find_source
+from tasks.dataset.records import HASH, SUFFIX, TIME, Records, open_records, record_type
+from tasks.dataset.rows import Origin, Snapshot
+from tasks.errors import UserError
+from tasks.parameters import Dataset
+from tasks.progress import progress
+from tasks.storage.files import digest_file, make_temporary
+from tasks.storage.store import Store
+from tasks.tables.contract import LINE, TEXT
+from tasks.tables.csv import write_chunks
+
+WRITTEN_ROWS = 1 << 18  # rows that are put in order and written at a time
+REJECTS_HEADER = b"file,line,column,value,reason,raw\n"
+SCALE = 2.0**64  # hashes lie below it
+
+
+class Rejects:
+    """The rows that can't be learned from: how many, and which, as long as they are allowed."""
+
+    def __init__(self, allowed: int) -> None:
+        self.allowed, self.count, self.rows = allowed, 0, 0
+        self.first, self.lines = "", [REJECTS_HEADER]
+
+    def add(self, piece: Piece, bad: pl.DataFrame) -> None:
+        """Count the rejects of a piece."""
+        self.rows += piece.rows.height + (0 if piece.broken is None else piece.broken.height)
+        if not bad.height:
+            return
+        if not self.first:
+            line, column, value, reason, _ = bad.row(0)
+            where = f", column {column}: {value!r} is rejected as {reason}" if column else f" is rejected: {reason}"
+            self.first = f"{piece.place}, line {line}{where}"
+        self.count += bad.height
+        if self.count <= self.allowed:
+            self.lines += write_chunks(bad.select(pl.lit(piece.place).alias("file"), pl.all()))
+
+    def check(self) -> None:
+        """Refuse a table with more bad rows than are allowed, or without a good one.
+
+        Raises:
+            UserError: names the first.
+        """
+        if self.rows == 0:
+            raise UserError("The table has no rows; there is nothing to learn from.")
+        if self.count > self.allowed:
+            raise UserError(
+                f"{self.first}; {self.count:,} of {self.rows:,} rows can't be learned from. Mend them, or leave them "
+                f"out by --dataset.max-bad-rows {self.count}."
+            )
+
+
+def take_snapshot(store: Store, dataset: Dataset) -> Snapshot:
+    """Read a user's table, and keep its rows in the store.
+
+    Raises:
+        UserError: it can't be read, has more bad rows than are allowed, no good one, or a key twice.
+    """
+    if (dataset.as_of or dataset.max_age_days) and not (dataset.time or dataset.known_at):
+        raise UserError("--dataset.as-of and --dataset.max-age-days need --dataset.time, the column with the times.")
+    read_at, source = datetime.now(UTC), find_source(dataset, columns_of(dataset))
+    folder, rejects = make_temporary("snapshot-"), Rejects(dataset.max_bad_rows)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    kind = record_type([*dataset.features, dataset.target], timed=bool(dataset.time))
+    with (
+        (folder / "records").open("wb") as file,
+        progress(f"Reading {dataset.source[:60]}", source.size) as advance,
+    ):
+        for piece in source.read(advance):
+            table, bad = clean_rows(piece, dataset)
+            rejects.add(piece, bad)
+            _make_records(table, dataset, kind).tofile(file)
+    rejects.check()
+    if not (folder / "records").stat().st_size:
+        raise UserError("No row is left to learn from after --dataset.as-of or --dataset.sample.")
+    records = np.memmap(folder / "records", kind, mode="r")
+    _check_age(records, dataset)
+    if dataset.key:
+        _check_keys(records, source, dataset)
+    order = np.lexsort((records[HASH], records[TIME])) if dataset.time else np.argsort(records[HASH], kind="stable")
+    _write_records(folder / "snapshot", records, order)
+    sha256 = digest_file(folder / "snapshot")
+    details: dict[str, Any] = {"rows": len(order), "input": source.describe(), "read_at": read_at.isoformat()}
+    details |= {name: value for name in ("connection", "key", "time", "as_of") if (value := getattr(dataset, name))}
+    origin = Origin(sha256, dataset.source, details=details)
+    path = _keep(store, folder / "snapshot", dataset_file(store, sha256, SUFFIX))
+    del records
+    (folder / "records").unlink()
+    return replace(open_records(path, origin), rejects=b"".join(rejects.lines) if rejects.count else b"")
+
+
+def _make_records(table: pl.DataFrame, dataset: Dataset, kind: np.dtype[Any]) -> Records:
+    """Make the records of some rows, or of the sample of them that the dataset asks for."""
+    records = np.empty(table.height, kind)
+    for name in kind.names or ():
+        if name != HASH:
+            records[name] = table[name].to_numpy()
+    records[HASH] = hash_keys(table[KEY]) if dataset.key else hash_rows(records)
+    if dataset.sample == 1:
+        return records
+    return records[mix(records[HASH]) < dataset.sample * SCALE]  # Mixed anew, since the split goes by the hash itself.
+
+
+def _write_records(path: Path, records: Records, order: Any) -> None:
+    """Write the records in order, a range at a time, after the header of NumPy's format."""
+    with path.open("wb") as file:
+        header = {"descr": np.lib.format.dtype_to_descr(records.dtype), "fortran_order": False, "shape": order.shape}
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(order), WRITTEN_ROWS):
+            records[order[start : start + WRITTEN_ROWS]].tofile(file)
+
+
+def _keep(store: Store, path: Path, place: UPath) -> Path:
+    """Move the file to its place in the store, and return where this machine can read it."""
+    if not place.exists():
+        with store.writing(place) as scratch:
+            shutil.copyfile(path, scratch)
+    if not store.local:
+        return path
+    path.unlink()
+    return Path(place.path)
+
+
+def _check_age(records: Records, dataset: Dataset) -> None:
+    """Refuse a table whose newest row is too old.
+
+    Raises:
+        UserError: says how old.
+    """
+    if not dataset.max_age_days:
+        return
+    newest = datetime.fromtimestamp(int(records[TIME].max()) / 1e6, UTC)
+    age = datetime.now(UTC) - newest
+    if age.days > dataset.max_age_days:
+        raise UserError(
+            f"The newest {dataset.time} in {dataset.source} is {newest:%Y-%m-%d %H:%M}, {age.days} days ago, and "
+            f"--dataset.max-age-days allows {dataset.max_age_days}; find out why no newer rows came."
+        )
+
+
+def _check_keys(records: Records, source: Source, dataset: Dataset) -> None:
+    """Refuse a key that names two rows; only then is the table read again, to tell which.
+
+    Raises:
+        UserError: names the key and both places.
+    """
+    hashes = np.sort(records[HASH])
+    twice = hashes[1:][hashes[1:] == hashes[:-1]]
+    if not len(twice):
+        return
+    places = []
+    for piece in source.read(lambda *_: None):
+        keys = piece.rows.select(LINE, key=pl.col(dataset.key).cast(TEXT).str.strip_chars().fill_null(""))
+        found = keys.filter(pl.Series(hash_keys(keys["key"]) == twice[0]))
+        places += [(key, f"{piece.place}, line {line}") for line, key in found.iter_rows()]
+    names = " and ".join(place for _, place in places[:2])
+    raise UserError(
+        f"{dataset.key} {places[0][0]!r} is the key of two rows, {names}; leave one of them"
+        + (f" ({len(twice):,} more keys are there twice)." if len(twice) > 1 else ".")
+    )

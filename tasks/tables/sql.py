@@ -1,0 +1,184 @@
+"""The rows of a query, streamed from SQLite, PostgreSQL or a DuckDB file, none of which can be written to here."""
+
+import os
+import re
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import polars as pl
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.engine import Engine
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from tasks.errors import UserError
+from tasks.steps import is_recorded
+from tasks.storage.store import locate
+
+PREFIX = "sql:"
+BATCH_ROWS = 50_000  # rows that are fetched at a time
+SQL_FILE = re.compile(r"\S+\.sql", re.IGNORECASE)
+NO_CODE = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+
+
+def read_text(source: str) -> str:
+    """Return the text of a query that is given as `sql:SELECT ...` or as `sql:FILE.sql`.
+
+    Raises:
+        UserError: the file can't be read, or there is not one statement alone.
+    """
+    text = source.removeprefix(PREFIX).strip()
+    if SQL_FILE.fullmatch(text):
+        path = locate(text)
+        try:
+            text = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"The query in {path} can't be read: {getattr(error, 'strerror', None) or error}."
+            ) from None
+    code = NO_CODE.sub(" ", text).strip().rstrip(";")
+    if not code.strip():
+        raise UserError("The query is empty; give a SELECT after sql:, or a file with one.")
+    if ";" in code:
+        raise UserError("The query has more than one statement; leave one SELECT.")
+    return text
+
+
+def find_address(connection: str) -> str:
+    """Look up the address of a connection by its name: in the environment, then in a Prefect Secret block.
+
+    Raises:
+        UserError: it is in neither.
+    """
+    if not connection:
+        raise UserError("A query needs --dataset.connection, the name of its database.")
+    variable = f"LINEAR_NEURON_CONNECTION_{connection.upper().replace('-', '_')}"
+    if address := os.environ.get(variable):
+        return address
+    if is_recorded():
+        from prefect.blocks.system import Secret
+
+        try:
+            return str(Secret.load(connection.lower().replace("_", "-")).get())  # type: ignore[union-attr]
+        except ValueError:
+            pass  # There is no such block.
+    raise UserError(
+        f"There is no address for the connection {connection}; set {variable}, such as sqlite:///sales.db or "
+        f"postgresql://user:password@host/database, or keep it in a Prefect Secret block named {connection.lower()}."
+    )
+
+
+def read_query(text: str, connection: str) -> Iterator[pl.DataFrame]:
+    """Run a query in a read-only transaction, and yield its rows, some at a time; at least one table, if of no rows.
+
+    Raises:
+        UserError: there is no such database, or the query fails. No address is shown, since it may have a password.
+    """
+    address = find_address(connection)
+    try:
+        if address.startswith("duckdb:///"):
+            yield from _read_duckdb(text, address.removeprefix("duckdb:///"), connection)
+        else:
+            yield from _read_rows(text, _connect(address, connection), connection)
+    except SQLAlchemyError as error:
+        raise _refuse(connection, getattr(error, "orig", None) or error, address) from None
+
+
+def _read_rows(text: str, engine: Engine, connection: str) -> Iterator[pl.DataFrame]:
+    """Yield the rows of what SQLAlchemy runs."""
+    options = {"stream_results": True, "no_parameters": True}  # Without the latter a % would ask for a parameter.
+    if engine.dialect.name == "postgresql":
+        options["postgresql_readonly"] = True
+    with engine.connect().execution_options(**options) as session:
+        result = session.exec_driver_sql(text)
+        if not result.returns_rows:
+            raise UserError(f"The query on {connection} returns no rows; it must be a SELECT.")
+        names = list(result.keys())
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise UserError(f"The query on {connection} has the column {min(twice)!r} twice; name it another way.")
+        yield _tabulate(names, [])
+        for rows in result.partitions(BATCH_ROWS):
+            yield _tabulate(names, rows)
+
+
+def _tabulate(names: list[str], rows: Any) -> pl.DataFrame:
+    columns = list(zip(*rows, strict=True)) or [()] * len(names)
+    return pl.DataFrame([_make_column(name, values) for name, values in zip(names, columns, strict=True)])
+
+
+def _make_column(name: str, values: tuple[Any, ...]) -> pl.Series:
+    """Make a column of one type; where a database has several in it, as SQLite may, of text."""
+    try:
+        column = pl.Series(name, values, strict=True)
+        if column.dtype != pl.Object:
+            return column
+    except (TypeError, pl.exceptions.PolarsError):
+        pass
+    if all(value is None or isinstance(value, int | float) for value in values):
+        return pl.Series(name, values, pl.Float64, strict=False)
+    return pl.Series(name, [None if value is None else str(value) for value in values], pl.String)
+
+
+def _connect(address: str, connection: str) -> Engine:
+    """Make the engine for an address of SQLite or PostgreSQL.
+
+    Raises:
+        UserError: it is the address of something else, or its file or its driver is not there.
+    """
+    try:
+        url = make_url(address)
+        if url.get_backend_name() == "sqlite":
+            return _connect_sqlite(url.database or "", connection)
+        if url.drivername in ("postgresql", "postgres"):
+            url = url.set(drivername="postgresql+psycopg")
+        return create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 20})
+    except (ArgumentError, NoSuchModuleError):
+        raise UserError(
+            f"The address of the connection {connection} is none that can be used; it must begin with sqlite:///, "
+            "postgresql:// or duckdb:///."
+        ) from None
+    except ImportError:
+        raise UserError(
+            f"The connection {connection} needs one package more: pip install 'linear-neuron[postgres]'."
+        ) from None
+
+
+def _connect_sqlite(name: str, connection: str) -> Engine:
+    path = Path(locate(name).path)
+    if not path.is_file():  # SQLite would make an empty one.
+        raise UserError(f"There is no database at {path}, where the connection {connection} leads.")
+    uri = f"file:{quote(str(path))}?mode=ro"
+    return create_engine("sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(uri, uri=True))
+
+
+def _read_duckdb(text: str, name: str, connection: str) -> Iterator[pl.DataFrame]:
+    """Yield the rows of a query on a DuckDB file, all at once."""
+    try:
+        import duckdb
+    except ImportError:
+        raise UserError(
+            f"The connection {connection} needs one package more: pip install 'linear-neuron[duckdb]'."
+        ) from None
+    try:
+        with duckdb.connect(locate(name).path, read_only=True) as session:
+            relation = session.sql(text)
+            if relation is None:
+                raise UserError(f"The query on {connection} returns no rows; it must be a SELECT.")
+            yield pl.DataFrame(relation)
+    except duckdb.Error as error:
+        raise _refuse(connection, error, name) from None
+
+
+def _refuse(connection: str, error: object, address: str) -> UserError:
+    """Say why a query failed, in the first line of what the database says, without the address or its password."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    try:
+        secret = make_url(address).password
+    except ArgumentError:
+        secret = None
+    for hidden in filter(None, (address, str(secret) if secret else "")):
+        reason = reason.replace(hidden, "***")
+    return UserError(f"The query on {connection} failed: {reason}.".replace("..", "."))

@@ -5,7 +5,7 @@ import os
 import sys
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 from pydantic import ValidationError
@@ -216,11 +216,16 @@ def _explain(error: Exception) -> str:
     if isinstance(rules := error.__cause__, ValidationError):
         group = "" if rules.title == Batch.__name__ else f"{rules.title.lower()}."  # A batch's flags have no prefix.
         message = [
-            f"--{group}{'.'.join(map(str, rule['loc'])).replace('_', '-')}: {rule['msg']}, not {rule['input']!r}"
+            f"--{group}{'.'.join(map(str, rule['loc'])).replace('_', '-')}: {rule['msg']}, not {_show(rule)}"
             for rule in rules.errors()
         ]
         return "; ".join(message) + "."
     return " ".join(str(error).split())
+
+
+def _show(rule: Any) -> str:
+    """Show a value that broke a rule, unless it may be an address with a password in it."""
+    return "what was given" if "connection" in rule["loc"] else repr(rule["input"])
 
 
 if __name__ == "__main__":

@@ -51,6 +51,7 @@ class ModelVersion(BaseModel):
     intervals: dict[str, float | None]  # percent -> half width of the prediction interval, in target units
     coverage: float | None  # share of the test rows within the 90% interval
     targets: Histogram  # of the fitted rows
+    contract: dict[str, dict[str, Any]] = {}  # column -> what its fitted rows were like; older versions have none
     dataset: dict[str, Any]
     training: dict[str, Any]
     metrics: dict[str, Any]

@@ -109,7 +109,8 @@ def file_errors(path: str) -> Iterator[None]:
     except StoreError:
         raise
     except (UserError, OSError, EOFError, pl.exceptions.PolarsError, PolarsPanic) as error:
-        raise UserError(f"{path} can't be learned from: {' '.join(str(error).split())}.") from None
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(f"{path} can't be learned from: {reason}{'' if reason.endswith('?') else '.'}") from None
 
 
 def _describe_state(file: InputFile) -> tuple[object, ...]:

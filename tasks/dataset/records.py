@@ -32,7 +32,7 @@ def open_records(path: Path, origin: Origin) -> Snapshot:
     values = records.view("<f8").reshape(len(records), words)[:, : len(names)]
     timed = TIME in records.dtype.names
     return Snapshot(
-        name=origin.source,
+        name=f"query on {origin.details['connection']}" if "connection" in origin.details else origin.source,
         origin=origin,
         columns=tuple(Column(name, name) for name in names),
         values=values,

@@ -19,6 +19,7 @@ from tasks.dataset.download import dataset_file
 from tasks.dataset.reading import Piece, Source, find_source
 from tasks.dataset.records import HASH, SUFFIX, TIME, Records, open_records, record_type
 from tasks.dataset.rows import Origin, Snapshot
+from tasks.dataset.split import check_roles
 from tasks.errors import UserError
 from tasks.parameters import Dataset
 from tasks.progress import progress
@@ -60,6 +61,8 @@ class Rejects:
         """
         if self.rows == 0:
             raise UserError("The table has no rows; there is nothing to learn from.")
+        if self.count == self.rows:
+            raise UserError(f"{self.first}; none of {self.rows:,} rows can be learned from. Mend them.")
         if self.count > self.allowed:
             raise UserError(
                 f"{self.first}; {self.count:,} of {self.rows:,} rows can't be learned from. Mend them, or leave them "
@@ -73,6 +76,7 @@ def take_snapshot(store: Store, dataset: Dataset) -> Snapshot:
     Raises:
         UserError: it can't be read, has more bad rows than are allowed, no good one, or a key twice.
     """
+    check_roles(dataset)
     if (dataset.as_of or dataset.max_age_days) and not (dataset.time or dataset.known_at):
         raise UserError("--dataset.as-of and --dataset.max-age-days need --dataset.time, the column with the times.")
     read_at, source = datetime.now(UTC), find_source(dataset, columns_of(dataset))
@@ -173,5 +177,5 @@ def _check_keys(records: Records, source: Source, dataset: Dataset) -> None:
     names = " and ".join(place for _, place in places[:2])
     raise UserError(
         f"{dataset.key} {places[0][0]!r} is the key of two rows, {names}; leave one of them"
-        + (f" ({len(twice):,} more keys are there twice)." if len(twice) > 1 else ".")
+        + (f" ({len(twice) - 1:,} more rows have a key that was there before)." if len(twice) > 1 else ".")
     )

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from tasks.dataset.contract import check_rows
 from tasks.dataset.records import open_records
 from tasks.dataset.rows import Floats, Hashes, Origin, Recall, Rows, Snapshot, Split
 from tasks.errors import UserError
@@ -22,6 +23,15 @@ def check_columns(snapshot: Snapshot, dataset: Dataset) -> None:
     for role, name in [("feature", name) for name in dataset.features] + [("target", dataset.target)]:
         if name not in known:
             raise UserError(f"There is no {role} {name!r} in {snapshot.name}; choose from {', '.join(known)}.")
+    check_roles(dataset)
+
+
+def check_roles(dataset: Dataset) -> None:
+    """Refuse a target that is a feature too.
+
+    Raises:
+        UserError: names it.
+    """
     if dataset.target in dataset.features:
         raise UserError(f"{dataset.target} is the target and can't be a feature too; leave it out of the features.")
 
@@ -125,5 +135,7 @@ def split(snapshot: Snapshot, dataset: Dataset, validation_split: float) -> Spli
 
 @task("Extract the features")
 def extract_features(split: Split, dataset: Dataset) -> Split:
-    """Pick the chosen features by name."""
-    return select_features(split, dataset.features)
+    """Pick the chosen features by name, and make sure that there is something to learn from them."""
+    rows = select_features(split, dataset.features)
+    check_rows(rows)
+    return rows

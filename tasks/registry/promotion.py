@@ -1,6 +1,9 @@
 """Whether a challenger should serve: the comparison with the champion, and what follows from it."""
 
+import math
+
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.dataset.rows import Floats, Predictions, Split
 from tasks.dataset.split import select_features
@@ -17,6 +20,7 @@ from tasks.storage.store import Store
 
 EVENT = "linear-neuron.champion.changed"
 RESAMPLES = 2000
+FEW, MANY = 2, 5000  # test rows: fewer prove nothing, and more are not resampled
 
 
 def judge(
@@ -51,7 +55,7 @@ def judge(
         return say(False, "it was only tried, as promotion.mode asked.")
     if promotion.mode == "always":
         return say(True, "promotion.mode is always, so nothing was asked but finite numbers.")
-    if len(actual) < 2 or np.ptp(actual) == 0:
+    if len(actual) < FEW or np.ptp(actual) == 0:
         return say(False, "the test rows are too few or all alike, so they prove nothing.")
     if error >= mean_error:
         return say(False, f"its test error {error:.2f} is no better than the mean predictor's {mean_error:.2f}.")
@@ -59,42 +63,83 @@ def judge(
         return say(
             True, f"it beats the mean predictor, {error:.2f} against {mean_error:.2f}, and there was no champion."
         )
-    if obstacle := find_obstacle(challenger, champion):
+    if obstacle := find_obstacle(challenger, champion, all_columns):
         return say(False, obstacle)
-    champion_rows = select_features(all_columns, champion.features).test
-    champion_errors = (champion.linear_model.predict(champion_rows.x) - actual) ** 2
-    known, certainty = float(np.mean(champion_errors)), _certainty(challenger_errors, champion_errors)
-    figures |= {"champion_mse": known, "certainty": certainty}
-    message = (
-        f"test error {error:.2f} against the champion's {known:.2f}, tolerance {promotion.tolerance:.0%}; "
-        f"the challenger was the better one in {certainty:.0%} of {RESAMPLES} resamples of the test rows."
+    compared = compare_errors(challenger_errors, champion, all_columns, promotion)
+    figures |= compared.figures
+    hint = "" if compared.promote or compared.figures else f"; {by_hand(challenger)}"
+    return say(compared.promote, f"{compared.reason}{hint}.")
+
+
+def by_hand(challenger: ModelVersion) -> str:
+    """Say how people promote a version that may be good."""
+    return f"to promote it by hand: linear-neuron promote {challenger.version}"
+
+
+def compare_errors(
+    challenger_errors: Floats, champion: ModelVersion, all_columns: Split, promotion: Promotion
+) -> PromotionDecision:
+    """Compare the squared errors of both on the test rows that neither has learned from; no figures if they are few."""
+    unknown = find_unknown_rows(champion, all_columns)
+    count, champion_rows = np.count_nonzero(unknown), select_features(all_columns, champion.features).test
+    if count < FEW:
+        reason = f"the champion may have learned from all but {count:,} of the {len(unknown):,} test rows"
+        return PromotionDecision(False, reason, {}, champion.version)
+    challenger_errors = challenger_errors[unknown]
+    champion_errors = (champion.linear_model.predict(champion_rows.x[unknown]) - champion_rows.y[unknown]) ** 2
+    error, known = float(np.mean(challenger_errors)), float(np.mean(champion_errors))
+    certainty, method = _certainty(challenger_errors, champion_errors)
+    reason = (
+        f"test error {error:.2f} against the champion's {known:.2f}, tolerance {promotion.tolerance:.0%}, on {count:,} "
+        f"rows that neither has learned from; the challenger was the better one in {certainty:.0%} of {method}"
     )
-    return say(error <= known * (1 + promotion.tolerance), message)
+    figures: dict[str, float | None] = {"champion_mse": known, "certainty": certainty, "compared_rows": float(count)}
+    return PromotionDecision(error <= known * (1 + promotion.tolerance), reason, figures, champion.version)
 
 
-def find_obstacle(challenger: ModelVersion, champion: ModelVersion) -> str:
+def find_unknown_rows(champion: ModelVersion, split: Split) -> NDArray[np.bool_]:
+    """Find the test rows that the champion has not learned from, shape (test rows,).
+
+    Rows that were dealt out by another rule than the champion's may all be known to it.
+    """
+    unknown = np.ones(len(split.test), bool)
+    if champion.dataset.get("rule", "shuffle") != split.rule:
+        return ~unknown
+    return unknown if split.test.time is None else split.test.time >= champion.dataset["until"]
+
+
+def find_obstacle(challenger: ModelVersion, champion: ModelVersion, all_columns: Split) -> str:
     """Say why a challenger can't take over the champion's work; empty where it can."""
     if champion.target != challenger.target:
         return f"the champion predicts {champion.target}, so the two can't be compared; promote it by hand."
     if missing := [name for name in challenger.features if name not in champion.features]:
         return (
             f"the champion's inputs need not have {', '.join(missing)}, and every file without it would fail; "
-            f"to promote it by hand: linear-neuron promote {challenger.version}."
+            f"{by_hand(challenger)}."
+        )
+    if gone := [name for name in champion.features if name not in all_columns.names]:
+        return (
+            f"the champion also reads {', '.join(gone)}, which today's rows do not have, so the two can't be compared; "
+            f"{by_hand(challenger)}."
         )
     return ""
 
 
-def _certainty(challenger_errors: Floats, champion_errors: Floats) -> float:
-    """Paired bootstrap: the share of resamples of the rows in which the challenger has the lower mean error.
+def _certainty(challenger_errors: Floats, champion_errors: Floats) -> tuple[float, str]:
+    """Paired bootstrap: the share of resamples in which the challenger has the lower mean error, and of what.
 
-    A tie counts half.
+    A tie counts half. Of many rows the resamples' means are normally distributed, and none need be drawn.
 
     Source: "An Introduction to the Bootstrap" (Chapman & Hall, 1993), chapter 16.
     """
     gain = champion_errors - challenger_errors
+    if len(gain) > MANY:
+        error = float(gain.std()) / math.sqrt(len(gain))
+        score = float(gain.mean()) / error if error else 0.0
+        return 0.5 * (1 + math.erf(score / math.sqrt(2))), "all resamples of these rows, by the normal approximation"
     rng = np.random.default_rng(0)
     means = np.array([gain[rng.integers(len(gain), size=len(gain))].mean() for _ in range(RESAMPLES)])
-    return float(np.mean(means > 0) + np.mean(means == 0) / 2)
+    return float(np.mean(means > 0) + np.mean(means == 0) / 2), f"{RESAMPLES} resamples of these rows"
 
 
 @task("Compare with the champion")

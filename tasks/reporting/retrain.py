@@ -118,6 +118,8 @@ def summarize(store: Store, model: ModelVersion, unchanged: bool) -> str:
         unchanged: whether it was there already, so that nothing was trained.
     """
     location, test = version_folder(store, model.version), model.metrics["test"]
+    name, source = model.dataset["name"], model.dataset["source"]
+    data = name if name == source else f"{name} ({source})"
     errors = {name: f"{number(test[name]['mse']):>9}" for name in MODELS}
     news = ""
     if unchanged:
@@ -125,7 +127,7 @@ def summarize(store: Store, model: ModelVersion, unchanged: bool) -> str:
         serving = f"{champion.version} is the champion." if champion else "There is no champion yet."
         news = f"Nothing has changed since {model.version}, so nothing was trained. {serving}\n"
     return f"""
-{news}Data          {model.dataset["name"]} ({model.dataset["source"]}), {test["rows"]} test rows
+{news}Data          {data}, {test["rows"]} test rows
 Neuron        {model.linear_model.formula(model.features, model.target)}
 Test MSE      {errors["neuron"]}  neuron
               {errors["mean"]}  mean predictor

@@ -72,10 +72,10 @@ def locate(name: str) -> UPath:
     if not is_url or scheme == "file":
         path = Path(os.environ.get("LINEAR_NEURON_FOLDER", ""), Path(rest if is_url else name).expanduser()).absolute()
         return UPath(path.resolve() if ".." in path.parts else path)  # What is named after a path must not climb.
-    if scheme not in ("s3", "http", "https"):
-        raise UserError(f"{name} can't be used: name a file or folder of this machine, or an s3:// or https:// URL.")
     if "@" in rest.partition("/")[0]:  # It would stand in logs, manifests and the names of folders.
         raise UserError(f"A {scheme}:// URL with a user or password can't be used: give one that needs neither.")
+    if scheme not in ("s3", "http", "https"):
+        raise UserError(f"{name} can't be used: name a file or folder of this machine, or an s3:// or https:// URL.")
     try:
         url = UPath(name, use_listings_cache=False)  # What others write must be seen at once.
         _ = url.fs  # This imports the client; that of http comes with the one of S3.

@@ -2,10 +2,12 @@
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from prefect import runtime
 
+from tasks.dataset.contract import learn_contract
 from tasks.dataset.rows import Snapshot, Split
 from tasks.model import Histogram, ModelVersion
 from tasks.registry.fingerprint import describe_code
@@ -31,7 +33,8 @@ def describe_version(new_version: NewVersion, snapshot: Snapshot, split: Split, 
         intervals=evaluation.intervals,
         coverage=evaluation.coverage,
         targets=Histogram(edges=edges.tolist(), counts=counts.tolist()),
-        dataset={"name": snapshot.name, **asdict(snapshot.origin)},
+        contract=learn_contract(split),
+        dataset=describe_dataset(snapshot, split),
         training=evaluation.result.training.model_dump(),
         metrics=evaluation.metrics,
         fingerprint=new_version.fingerprint,
@@ -40,10 +43,23 @@ def describe_version(new_version: NewVersion, snapshot: Snapshot, split: Split, 
     )
 
 
+def describe_dataset(snapshot: Snapshot, split: Split) -> dict[str, Any]:
+    """Say where the rows came from, and how they were dealt out, so that a later model can be tested on others."""
+    facts = {"name": snapshot.name, **asdict(snapshot.origin)}
+    facts |= facts.pop("details")
+    if snapshot.seed is None:
+        facts["rule"] = split.rule
+        if split.test.time is not None:
+            facts["until"] = int(split.test.time[0])  # Later rows were not learned from.
+    return facts
+
+
 @task("Describe the version")
 def describe(new_version: NewVersion, snapshot: Snapshot, split: Split, evaluation: Evaluation) -> ModelVersion:
-    """Write `model.json` and `metrics.json`."""
+    """Write `model.json` and `metrics.json`, and `rejects.csv` if rows were left out."""
     model = describe_version(new_version, snapshot, split, evaluation)
     (new_version.folder / "model.json").write_bytes(to_json(model.model_dump(mode="json")))
+    if snapshot.rejects:
+        (new_version.folder / "rejects.csv").write_bytes(snapshot.rejects)
     (new_version.folder / "metrics.json").write_bytes(to_json(evaluation.metrics))
     return model

@@ -13,6 +13,7 @@ from tasks.steps import get_logger, task
 from tasks.training.interval import interval_half_widths, measure_coverage
 from tasks.training.results import Evaluation, TrainingResult
 
+CHUNK = 1 << 18  # rows that are looked at at a time
 MODELS = {"neuron": "Neuron", "mean": "Mean predictor", "least_squares": "Least squares"}  # in metrics.json: in words
 
 
@@ -34,16 +35,27 @@ def measure_errors(actual: Floats, predicted: NDArray[np.floating[Any]]) -> dict
 
 
 def fit_least_squares(rows: Rows) -> LinearModel:
-    """Fit ordinary least squares.
+    """Fit ordinary least squares, in bounded memory.
 
-    Columns are centred and scaled first, so that a column of large numbers costs no digits. Where columns depend on
-    each other, the smallest weights among the best are taken.
+    Columns are centred and scaled first, so that a column of large numbers costs no digits. Each range of rows is
+    reduced to the triangle of its QR decomposition together with the one before it, which loses none either.
+    Where columns depend on each other, the smallest weights among the best are taken.
+
+    Source: "Matrix Computations" (4th edition, Johns Hopkins, 2013), section 5.2 on QR and 6.5 on adding rows to it.
     """
-    centre, scale = rows.x.mean(axis=0), rows.x.std(axis=0)
+    centre, mean = rows.x.mean(axis=0), rows.y.mean()
+    parts = [slice(start, start + CHUNK) for start in range(0, len(rows), CHUNK)]
+    scale = np.sqrt(sum(np.sum((rows.x[part] - centre) ** 2, axis=0) for part in parts) / len(rows))
     scale[scale == 0] = 1
-    scaled, *_ = np.linalg.lstsq((rows.x - centre) / scale, rows.y - rows.y.mean(), rcond=None)
-    weights = scaled / scale
-    return LinearModel(tuple(weights.tolist()), float(rows.y.mean() - centre @ weights))
+    reduced = np.zeros((0, rows.x.shape[1] + 1))
+    for part in parts:
+        scaled = np.column_stack([(rows.x[part] - centre) / scale, rows.y[part] - mean])
+        reduced = np.vstack([reduced, scaled])
+        if len(parts) > 1:
+            reduced = np.asarray(np.linalg.qr(reduced, mode="r"))
+    scaled_weights, *_ = np.linalg.lstsq(reduced[:, :-1], reduced[:, -1], rcond=None)
+    weights = scaled_weights / scale
+    return LinearModel(tuple(weights.tolist()), float(mean - centre @ weights))
 
 
 def compare_models(split: Split, predicted: dict[str, Predictions], least_squares: LinearModel) -> dict[str, Any]:

@@ -3,16 +3,13 @@
 import os
 import shutil
 import signal
-import subprocess
-import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-from tests.deployments.helpers import Server, Stack, eventually, free_port, report_missing, start_beating_run
+from tests.deployments.helpers import Server, Stack, eventually, report_missing, start_beating_run
 
 
 @pytest.fixture(scope="session")
@@ -43,34 +40,6 @@ def browser() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=executable, args=sandbox)
         yield browser
         browser.close()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """A new PostgreSQL cluster of its own user, on loopback; yields Prefect's connection URL for it."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = found[-1] if found else shutil.which("initdb")
-    if not initdb:
-        report_missing("PostgreSQL", "postgresql")
-    # PostgreSQL refuses to be root, and its own user can't see below pytest's private folder.
-    folder = tempfile.mkdtemp(prefix="linear-neuron-postgres-")
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if user:
-        shutil.chown(folder, "postgres")
-    port = free_port()
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    data = f"{folder}/data"
-    subprocess.run(
-        [*user, str(initdb), "-D", data, "-U", "prefect", "-A", "trust"],
-        check=True,
-        capture_output=True,
-        cwd="/",
-    )
-    control = [*user, str(Path(initdb).with_name("pg_ctl")), "-D", data, "-w", "-l", f"{folder}/log"]
-    subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, cwd="/")
-    yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd="/")
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

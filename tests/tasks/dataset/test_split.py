@@ -121,3 +121,41 @@ def test_shapes_and_first_row_are_the_tutorials(snapshot: Snapshot, caplog: pyte
     assert caplog.messages[0] == "Rows to learn from: (404, 13), to test on: (102, 13)"
     assert "RM 6.142, AGE 91.7, DIS 3.9769, RAD 4" in caplog.messages[1]
     assert caplog.messages[1].endswith("LSTAT 18.72; MEDV 15.2")
+
+
+def own_table(rows: int, times: bool) -> Snapshot:
+    """A table of which each row is its own hash, and every third has the time of the two before."""
+    hashes = np.sort(np.random.default_rng(7).integers(0, 2**64, 1000, np.uint64)[:rows])
+    return Snapshot(
+        name="sales",
+        origin=Origin("ab" * 32, "sales.csv"),
+        columns=(Column("area", "area"), Column("price", "price")),
+        values=np.column_stack([np.arange(rows), hashes]).astype(float),
+        seed=None,
+        train_share=0.8,
+        times=np.arange(rows) // 3 if times else None,
+        hashes=hashes,
+        hashed="id",
+    )
+
+
+def test_a_row_stays_in_its_part_when_the_table_grows() -> None:
+    before, after = (split_rows(own_table(rows, times=False), "price", 0.3) for rows in (500, 1000))
+    for part in ("train", "validation", "test"):
+        assert set(before.parts[part].y) < set(after.parts[part].y)
+    assert [len(rows) for rows in after.parts.values()] == [564, 239, 197]
+    assert after.rule == "hash of id"
+
+
+def test_the_newest_rows_are_for_testing_and_no_time_is_cut() -> None:
+    split = split_rows(own_table(100, times=True), "price", 0.3)
+    assert [len(rows) for rows in split.parts.values()] == [54, 24, 22]
+    ends = [(int(rows.time[0]), int(rows.time[-1])) for rows in split.parts.values() if rows.time is not None]
+    assert ends == [(0, 17), (18, 25), (26, 33)]
+    assert split.rule == "time"
+
+
+def test_a_big_table_is_split_without_a_copy() -> None:
+    snapshot = own_table(1000, times=False)
+    split = select_features(split_rows(snapshot, "price", 0.3), ["area"])
+    assert all(np.shares_memory(rows.x, snapshot.values) for rows in split.parts.values())

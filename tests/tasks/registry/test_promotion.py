@@ -1,5 +1,7 @@
 """A challenger serves only if it deserves to."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -121,3 +123,36 @@ def test_a_version_that_is_only_tried_never_serves(good: ModelVersion) -> None:
     found = decision(good, None, mode="try")
     assert not found.promote
     assert found.reason == "it was only tried, as promotion.mode asked."
+
+
+def test_only_rows_new_to_the_champion_are_compared(good: ModelVersion) -> None:
+    split = a_split()
+    timed = replace(split, rule="time", test=replace(split.test, time=np.arange(40)))
+    champion = good.model_copy(update={"dataset": good.dataset | {"rule": "time", "until": 30}, "version": "old"})
+    assert decision(good, champion, timed).figures["compared_rows"] == 10
+    assert decision(good, champion, timed).figures["champion_mse"] == pytest.approx(
+        np.mean((champion.linear_model.predict(split.test.x[30:, :1]) - split.test.y[30:]) ** 2)
+    )
+    known = champion.model_copy(update={"dataset": champion.dataset | {"until": 39}})
+    refused = decision(good, known, timed)
+    assert not refused.promote
+    assert "may have learned from all but 1 of the 40 test rows; to promote it by hand" in refused.reason
+
+
+def test_rows_dealt_by_another_rule_prove_nothing(good: ModelVersion) -> None:
+    refused = decision(good, good, replace(a_split(), rule="hash of id"))
+    assert not refused.promote
+    assert "may have learned from all but 0 of the 40 test rows" in refused.reason
+
+
+def test_a_column_that_is_gone_is_named(good: ModelVersion) -> None:
+    champion = good.model_copy(update={"features": ["RM", "LOT"], "weights": [3.0, 0.1]})
+    assert "the champion also reads LOT, which today's rows do not have" in decision(good, champion).reason
+
+
+def test_many_rows_are_not_resampled(good: ModelVersion) -> None:
+    worse = good.model_copy(update={"bias": 1.02})
+    few, many = (decision(good, worse, a_split(rows)).figures["certainty"] for rows in (5000, 5001))
+    assert few is not None
+    assert few == pytest.approx(many, abs=0.02)
+    assert decision(good, good, a_split(5001)).figures["certainty"] == 0.5

@@ -1,0 +1,275 @@
+"""A user's own table becomes one snapshot, whatever it came from."""
+
+import gzip
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+from backports import zstd
+from sqlalchemy import create_engine, text
+
+from tasks.dataset.rows import Snapshot
+from tasks.dataset.snapshot import take_snapshot
+from tasks.dataset.sources import open_snapshot
+from tasks.errors import UserError
+from tasks.parameters import Dataset
+from tasks.registry.verify import verify
+from tasks.storage.store import Store
+
+ROWS = [
+    ("a1", "2026-01-03", 50.5, 2, 200.25),
+    ("a2", "2026-01-01", 70.0, 3, 310.0),
+    ("a3", "2026-01-02", 65.25, 3, 290.5),
+    ("a4", "2026-01-03", 120.0, 5, 520.0),
+]
+COLUMNS = ["id", "sold_on", "area", "rooms", "price"]
+Take = Callable[..., Snapshot]
+
+
+@pytest.fixture
+def take(store: Store, tmp_path: Path) -> Take:
+    def take(source: str, **options: object) -> Snapshot:
+        wanted = {"features": ["area", "rooms"], "target": "price"} | options
+        return take_snapshot(store, Dataset.model_validate({"source": source} | wanted))
+
+    return take
+
+
+def write_csv(path: Path, *rows: tuple[object, ...]) -> str:
+    path.write_text("".join(",".join(map(str, row)) + "\n" for row in (COLUMNS, *rows)))
+    return str(path)
+
+
+def by_sqlite(path: Path) -> str:
+    with sqlite3.connect(path / "sales.db") as database:
+        database.execute("create table sales (id text, sold_on text, area real, rooms integer, price real)")
+        database.executemany("insert into sales values (?, ?, ?, ?, ?)", ROWS[::-1])
+    database.close()
+    os.environ["LINEAR_NEURON_CONNECTION_SALES"] = f"sqlite:///{path}/sales.db"
+    return "sql:select * from sales"
+
+
+def by_duckdb(path: Path) -> str:
+    with duckdb.connect(str(path / "sales.duckdb")) as database:
+        database.execute("create table sales (id text, sold_on date, area double, rooms int, price decimal(12, 2))")
+        database.executemany("insert into sales values (?, ?, ?, ?, ?)", ROWS)
+    os.environ["LINEAR_NEURON_CONNECTION_SALES"] = f"duckdb:///{path}/sales.duckdb"
+    return "sql:select * from sales"
+
+
+def by_csv(path: Path) -> str:
+    return write_csv(path / "sales.csv", *ROWS)
+
+
+def by_folder(path: Path) -> str:
+    (path / "sales").mkdir()
+    write_csv(path / "sales" / "2.csv", *ROWS[:1])
+    (path / "sales" / "1.csv.gz").write_bytes(gzip.compress(Path(write_csv(path / "x", *ROWS[1:3])).read_bytes()))
+    (path / "sales" / "0.csv.zst").write_bytes(zstd.compress(Path(write_csv(path / "x", *ROWS[3:])).read_bytes()))
+    return str(path / "sales")
+
+
+def by_parquet(path: Path) -> str:
+    table = pl.DataFrame(ROWS, COLUMNS, orient="row").with_columns(pl.col("sold_on").str.to_datetime("%Y-%m-%d"))
+    table.write_parquet(path / "sales.parquet")
+    return str(path / "sales.parquet")
+
+
+WAYS = [by_csv, by_folder, by_parquet, by_sqlite, by_duckdb]
+
+
+@pytest.fixture(autouse=True)
+def _no_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINEAR_NEURON_CONNECTION_SALES", "")
+
+
+@pytest.mark.parametrize("options", [{}, {"time": "sold_on"}, {"key": "id"}, {"time": "sold_on", "key": "id"}], ids=str)
+def test_every_source_gives_the_same_bytes(take: Take, tmp_path: Path, options: dict[str, str]) -> None:
+    digests = set()
+    for number, way in enumerate(WAYS):
+        (folder := tmp_path / str(number)).mkdir()
+        source = way(folder)
+        connection = {"connection": "sales"} if source.startswith("sql:") else {}
+        digests.add(take(source, **options, **connection).origin.sha256)
+    assert len(digests) == 1
+
+
+def test_postgresql_gives_them_too(take: Take, tmp_path: Path, postgres: str) -> None:
+    address = postgres.replace("+asyncpg", "")
+    engine = create_engine(address.replace("postgresql", "postgresql+psycopg"))
+    with engine.begin() as database:
+        database.execute(
+            text("create table sales (id text, sold_on date, area float8, rooms int, price numeric(12, 2))")
+        )
+        for row in ROWS:
+            database.exec_driver_sql("insert into sales values (%s, %s, %s, %s, %s)", row)
+    try:
+        os.environ["LINEAR_NEURON_CONNECTION_SALES"] = address
+        options = {"connection": "sales", "time": "sold_on", "key": "id"}
+        snapshot = take("sql:select *, 100 % 7 as rest from sales", **options)
+        assert snapshot.origin.sha256 == take(by_csv(tmp_path), time="sold_on", key="id").origin.sha256
+        with pytest.raises(UserError, match="The query on sales failed: syntax error"):
+            take("sql:delete from sales returning *", connection="sales")
+        os.environ["LINEAR_NEURON_CONNECTION_SALES"] = address.replace("prefect@", "nobody:hunter2@")
+        with pytest.raises(UserError, match="The query on sales failed") as caught:
+            take("sql:select * from sales", connection="sales")
+        assert "hunter2" not in str(caught.value)
+    finally:
+        with engine.begin() as database:
+            database.execute(text("drop table sales"))
+        engine.dispose()
+
+
+def test_rows_stand_in_the_order_of_their_times(take: Take, tmp_path: Path) -> None:
+    snapshot = take(by_csv(tmp_path), time="sold_on")
+    assert snapshot.values[:2].tolist() == [[70.0, 3.0, 310.0], [65.25, 3.0, 290.5]]
+    assert snapshot.times is not None
+    assert snapshot.times.tolist() == sorted(snapshot.times.tolist())
+    assert [column.name for column in snapshot.columns] == ["area", "rooms", "price"]
+
+
+def test_a_snapshot_is_opened_again_by_its_digest(take: Take, store: Store, tmp_path: Path) -> None:
+    snapshot = take(by_csv(tmp_path), time="sold_on")
+    again = open_snapshot(store, snapshot.origin)
+    assert np.array_equal(again.values, snapshot.values)
+    assert again.rule == "time"
+    assert verify(store) == []
+    assert snapshot.origin.details["rows"] == 4
+    path = snapshot.path
+    assert path is not None
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match="missing or damaged"):
+        open_snapshot(store, snapshot.origin)
+
+
+@pytest.mark.parametrize(
+    ("row", "options", "message"),
+    [
+        (("a5", "2026-01-04", "n/a", 2, 9), {}, r"line 6, column area: 'n/a' is rejected as not a number; 1 of 5 rows"),
+        (("a5", "2026-01-04", 5, "", 9), {}, "line 6, column rooms: '' is rejected as empty"),
+        (("a5", "2026-01-04", 5, 2, "inf"), {}, "line 6, column price: 'inf' is rejected as infinite"),
+        (("a5", "2026-01-04", 5, 2), {}, "line 6 is rejected: too few fields"),
+        (("a5", "soon", 5, 2, 9), {"time": "sold_on"}, "line 6, column sold_on: 'soon' is rejected as not a time"),
+        (("", "2026-01-04", 5, 2, 9), {"key": "id"}, "line 6, column id: '' is rejected as empty"),
+        (
+            ("a5", "2026-01-04", 5, 21, 9),
+            {"bounds": ["rooms=1..20"]},
+            "column rooms: '21' is rejected as out of bounds",
+        ),
+        (("a2", "2026-01-04", 5, 2, 9), {"key": "id"}, r"id 'a2' is the key of two rows, .*line 3 and .*line 6"),
+    ],
+)
+def test_a_bad_row_is_told_and_nothing_kept(
+    take: Take, store: Store, tmp_path: Path, row: tuple[object, ...], options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        take(write_csv(tmp_path / "sales.csv", *ROWS, row), **options)
+    assert store.names("datasets") == []
+
+
+def test_bad_rows_that_are_allowed_are_listed(take: Take, tmp_path: Path) -> None:
+    bad = ("a5", "2026-01-04", "n/a", 2, 9)
+    snapshot = take(path := write_csv(tmp_path / "sales.csv", *ROWS[:2], bad, *ROWS[2:]), max_bad_rows=1)
+    assert snapshot.rejects.decode() == (
+        "file,line,column,value,reason,raw\n" + f'{path},4,area,n/a,not a number,"a5,2026-01-04,n/a,2,9"\n'
+    )
+    assert len(snapshot.values) == 4
+    assert snapshot.origin.sha256 == take(write_csv(tmp_path / "clean.csv", *ROWS)).origin.sha256
+
+
+@pytest.mark.parametrize(
+    ("options", "count"),
+    [
+        ({"time": "sold_on", "as_of": "2026-01-03"}, 2),
+        ({"known_at": "sold_on", "as_of": "2026-01-02"}, 1),
+        ({"bounds": ["rooms=..3"], "max_bad_rows": 1}, 3),
+    ],
+)
+def test_only_what_is_asked_for_is_kept(take: Take, tmp_path: Path, options: dict[str, object], count: int) -> None:
+    assert len(take(by_csv(tmp_path), **options).values) == count
+
+
+def test_a_sample_is_the_same_share_each_time(take: Take, tmp_path: Path) -> None:
+    rows = [(f"a{i}", "2026-01-01", i, i % 7, 3 * i) for i in range(1000)]
+    source = write_csv(tmp_path / "sales.csv", *rows)
+    sample = take(source, sample=0.3)
+    assert 240 < len(sample.values) < 360
+    assert sample.origin.sha256 == take(source, sample=0.3).origin.sha256
+    assert len(np.unique(np.asarray(sample.hashes) > np.uint64(2**63))) == 2  # The split is by other bits.
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2026", 1767225600),
+        ("2026-02", 1769904000),
+        ("2026-02-03", 1770076800),
+        ("2026-02-03T04:05", 1770091500),
+        ("2026-02-03 04:05:06.5", 1770091506.5),
+        ("2026-02-03T04:05:06Z", 1770091506),
+        ("2026-02-03T04:05:06+01:00", 1770087906),
+    ],
+)
+def test_times_are_those_of_iso_8601(take: Take, tmp_path: Path, text: str, seconds: float) -> None:
+    snapshot = take(write_csv(tmp_path / "sales.csv", ("a", text, 1, 2, 3)), time="sold_on")
+    assert snapshot.times is not None
+    assert snapshot.times.tolist() == [seconds * 1e6]
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "message"),
+    [
+        ("sales.csv", {"features": ["aera"]}, r"there is no column 'aera' among id, .*; did you mean 'area'\?"),
+        (
+            "sales.csv",
+            {"time": "sold_on", "max_age_days": 1},
+            r"The newest sold_on in .* is 2026-01-03 00:00, ",
+        ),
+        ("sales.csv", {"features": ["price"]}, "price is the target and can't be a feature too"),
+        ("sales.csv", {"as_of": "2026-01-01"}, "need --dataset.time"),
+        ("sales.csv", {"time": "sold_on", "as_of": "2025-12-31"}, "No row is left to learn from"),
+        ("sales.csv", {"connection": "sales"}, "--dataset.connection is for a query"),
+        ("empty.csv", {}, "can't be learned from: the file is empty"),
+        ("header.csv", {}, "The table has no rows"),
+        ("none", {}, "There is no table in"),
+        ("broken.parquet", {}, "broken.parquet can't be learned from: this is not a Parquet file"),
+        ("dates.parquet", {"features": ["sold_on"]}, r"dates.parquet: column 'sold_on' holds Date where numbers"),
+        ("sales.csv.gz", {}, "can't be learned from"),
+    ],
+)
+def test_what_is_no_table_is_told_in_one_sentence(
+    take: Take, tmp_path: Path, source: str, options: dict[str, object], message: str
+) -> None:
+    by_csv(tmp_path)
+    (tmp_path / "none").mkdir()
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "header.csv").write_text("area,rooms,price\n")
+    (tmp_path / "broken.parquet").write_text("area,rooms,price\n")
+    (tmp_path / "sales.csv.gz").write_text("area,rooms,price\n")
+    table = pl.DataFrame(ROWS, COLUMNS, orient="row").with_columns(pl.col("sold_on").str.to_date())
+    table.write_parquet(tmp_path / "dates.parquet")
+    with pytest.raises(UserError, match=message):
+        take(str(tmp_path / source), **options)
+
+
+def test_a_table_that_changes_while_it_is_read_is_refused(take: Take, tmp_path: Path) -> None:
+    from tasks.dataset import reading
+    from tasks.tables import csv
+
+    path = Path(by_csv(tmp_path))
+    before = csv.cut_blocks
+
+    def cut_and_grow(*arguments: object) -> object:
+        yield from before(*arguments)  # type: ignore[arg-type]
+        with path.open("a") as file:
+            file.write("a6,2026-01-04,1,2,3\n")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "cut_blocks", cut_and_grow)
+        with pytest.raises(UserError, match="it changed while it was being read"):
+            take(str(path))

@@ -1,0 +1,86 @@
+"""A query is read, and never more than read."""
+
+import sqlite3
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from tasks.errors import UserError
+from tasks.tables.sql import read_query, read_text
+
+
+@pytest.fixture
+def database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "sales.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("create table sales (area, price)")
+        connection.executemany("insert into sales values (?, ?)", [(1, 2.5), (2.5, None), ("n/a", 4)])
+    connection.close()
+    monkeypatch.setenv("LINEAR_NEURON_CONNECTION_WARE_HOUSE", f"sqlite:///{path}")
+    monkeypatch.setenv("LINEAR_NEURON_CONNECTION_OTHER", "mysql://user:hunter2@host/sales")
+    monkeypatch.setenv("LINEAR_NEURON_CONNECTION_BAD", "hunter2")
+    monkeypatch.setenv("LINEAR_NEURON_CONNECTION_GONE", "sqlite:///gone.db")
+    return path
+
+
+def rows(text: str, connection: str = "ware-house") -> pl.DataFrame:
+    return pl.concat(read_query(text, connection), how="diagonal_relaxed")
+
+
+def test_a_column_of_several_types_is_text(database: Path) -> None:
+    assert rows("select area from sales")["area"].to_list() == ["1", "2.5", "n/a"]
+    assert rows("select price from sales")["price"].to_list() == [2.5, None, 4.0]
+
+
+def test_a_query_may_stand_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "sales.sql").write_text("-- a; comment\nselect ';' as x;\n")
+    assert read_text(f"sql:{tmp_path}/sales.sql") == "-- a; comment\nselect ';' as x;"
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("sql:", "The query is empty"),
+        ("sql:-- nothing", "The query is empty"),
+        ("sql:select 1; select 2", "more than one statement"),
+        ("sql:gone.sql", "can't be read: No such file"),
+    ],
+)
+def test_what_is_no_query_is_refused(source: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_text(source)
+
+
+@pytest.mark.parametrize(
+    ("query", "connection", "message"),
+    [
+        ("select gone from sales", "ware-house", "The query on ware-house failed: no such column: gone."),
+        ("delete from sales", "ware-house", "attempt to write a readonly database"),
+        ("create table x (y)", "ware-house", "attempt to write a readonly database"),
+        ("pragma user_version = 3", "ware-house", "readonly|returns no rows"),
+        ("select 1 as x, 2 as x", "ware-house", "has the column 'x' twice"),
+        ("select 1", "", "needs --dataset.connection"),
+        ("select 1", "nowhere", "set LINEAR_NEURON_CONNECTION_NOWHERE"),
+        ("select 1", "other", "connection other"),
+        ("select 1", "bad", "must begin with sqlite:///"),
+        ("select 1", "gone", "There is no database at .*gone.db"),
+    ],
+)
+def test_a_query_that_fails_is_told_without_address(database: Path, query: str, connection: str, message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        rows(query, connection)
+    assert "hunter2" not in str(caught.value)
+    assert len(rows("select * from sales")) == 3
+
+
+def test_a_duckdb_file_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with duckdb.connect(str(tmp_path / "sales.duckdb")) as database:
+        database.execute("create table sales as select 1.5 as area")
+    monkeypatch.setenv("LINEAR_NEURON_CONNECTION_DUCK", f"duckdb:///{tmp_path}/sales.duckdb")
+    assert rows("select * from sales", "duck")["area"].cast(float).to_list() == [1.5]
+    with pytest.raises(UserError, match=r"The query on duck failed: .*read-only"):
+        rows("delete from sales", "duck")
+    with pytest.raises(UserError, match="The query on duck failed"):
+        rows("select gone from sales", "duck")

@@ -2,6 +2,7 @@
 
 UserError                 the call, a file or the machine is wrong
 ├── WorkError             all of that is right, and yet the work did not succeed
+├── ChangedError          a file changed while it was read
 ├── StoreError            the store refuses to read or to write
 └── UnavailableError      a store or an address that may answer when it is asked again
 """
@@ -16,6 +17,13 @@ class UserError(Exception):
 
 class WorkError(UserError):
     """What was asked for was tried and failed: the command line exits with status 1."""
+
+
+class ChangedError(UserError):
+    """A file changed while it was read, so that nothing of it may be used; the next run reads it anew."""
+
+    def __init__(self) -> None:
+        super().__init__("it changed while it was being read; run the batch again")
 
 
 class StoreError(UserError):

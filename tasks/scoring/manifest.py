@@ -31,7 +31,7 @@ class Chunk(BaseModel):
     stop: int | None = None  # None is the whole file
     line: int = 2  # number of the first line of a range of CSV
     size: int = 0  # bytes to read
-    sha256: str = ""  # of a range of CSV as it was when it was cut
+    sha256: str = ""  # of a range of CSV and the header, as they were when it was cut
     file_sha256: str = ""  # of the file that a range belongs to
 
     @property

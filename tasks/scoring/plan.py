@@ -45,12 +45,12 @@ def split_file(source: InputFile) -> list[Chunk]:
 
 
 def _cut_csv(stream: BinaryIO, separators: str) -> tuple[list[tuple[int, int, str]], int]:
-    """First byte, first line and sha256 of each range of a CSV file, and where the last one ends."""
+    """First byte and line of each range of a CSV file, its sha256 with the header's, and where the last one ends."""
     header = read_header(stream, separators)
     ranges, end = [(0, 2, hashlib.sha256(header.raw))], len(header.raw)
     for block in cut_blocks(stream, 2, header.separator):
         if end - ranges[-1][0] >= RANGE_BYTES:
-            ranges.append((end, block.line, hashlib.sha256()))
+            ranges.append((end, block.line, hashlib.sha256(header.raw)))
         ranges[-1][2].update(block.data)
         end += len(block.data)
     return [(start, line, sha256.hexdigest()) for start, line, sha256 in ranges], end

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 from prefect import unmapped
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from tasks.errors import StoreError, UserError
+from tasks.errors import ChangedError, StoreError, UserError
 from tasks.parameters import Batch
 from tasks.progress import progress
 from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult
@@ -24,7 +24,7 @@ from tasks.steps import get_logger, is_recorded, task
 from tasks.storage.files import TEMPORARY, describe_file, map_in_order, write_file
 from tasks.storage.store import Store, digest, is_local, locate, to_json
 from tasks.tables.contract import ADDED, TEXT, check_names, check_types, find_columns
-from tasks.tables.csv import cut_blocks, read_header
+from tasks.tables.csv import LONGEST_LINE, cut_blocks, read_header
 from tasks.tables.parquet import PolarsPanic, count_rows, open_parquet, read_rows, write_parquet
 from tasks.tables.stream import open_input
 
@@ -50,17 +50,15 @@ def read_csv(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator[Rea
 
     Its predictions have the file's own line ends, LF or CRLF, its separator and its byte order mark.
     """
-    with open_input(chunk.source.path) as (stream, _):
-        raw, columns, separator = read_header(stream, chunk.source.separators)
-    line_end = "\r\n" if raw.endswith(b"\r\n") else "\n"
-    names = find_columns(columns, batch_run.model.features, batch_run.batch.mapping)
-    if not chunk.to_csv(batch_run.batch):
-        check_names(columns)
-    scorer = Scorer(batch_run, columns, names, chunk.to_csv(batch_run.batch), line_end, separator)
-    header = separator.encode().join([raw.rstrip(b"\r\n"), *(name.encode() for name in ADDED)]) + line_end.encode()
     with open_input(chunk.source.path, chunk.start, chunk.stop, on_read) as (stream, hashing):
-        if not chunk.start:
-            read_header(stream)
+        first = io.BytesIO(hashing.read_first_line(LONGEST_LINE)) if chunk.start else stream
+        raw, columns, separator = read_header(first, chunk.source.separators)
+        line_end = "\r\n" if raw.endswith(b"\r\n") else "\n"
+        names = find_columns(columns, batch_run.model.features, batch_run.batch.mapping)
+        if not chunk.to_csv(batch_run.batch):
+            check_names(columns)
+        scorer = Scorer(batch_run, columns, names, chunk.to_csv(batch_run.batch), line_end, separator)
+        header = separator.encode().join([raw.rstrip(b"\r\n"), *map(str.encode, ADDED)]) + line_end.encode()
         scored = map_in_order(scorer.score_block, cut_blocks(stream, chunk.line, separator), THREADS)
         yield Reading(scored, header, dict.fromkeys(columns, TEXT) | ADDED, hashing.finish)
 
@@ -121,8 +119,8 @@ def score_chunk(chunk: Chunk, batch_run: BatchRun, on_read: OnRead = lambda _: N
             result.sha256 = reading.finish()
             if result.fail_for_excess(batch_run.batch.max_rejects):
                 good_path.unlink()
-        elif chunk.sha256 not in ("", reading.finish()):
-            raise UserError("it changed while it was being read; run the batch again")
+        elif reading.finish() != (chunk.sha256 or chunk.file_sha256):
+            raise ChangedError
         if bad_path.exists():
             result.outputs[names[1]] = describe_file(bad_path)
     return result
@@ -152,11 +150,13 @@ def _explain(error: BaseException, chunk: Chunk, started: datetime) -> FileResul
     result = chunk.new_result(" ".join(str(error).split()) or type(error).__name__)
     if not isinstance(error, UserError):
         get_logger().exception("%s can't be predicted", chunk.source.path)
-    elif chunk.stop is None and not isinstance(error, StoreError):
+    elif chunk.stop is None and not isinstance(error, StoreError | ChangedError):
         with suppress(OSError, UserError, NotImplementedError):  # Behind http nobody knows when a file changed.
             path = locate(chunk.source.path)
             result.sha256 = digest_input(chunk.source)
-            result.lasting = path.fs.modified(path.path) < started
+            # On a disk `created` says when the file last changed or came to its name, whatever its own time stamp is.
+            changed = path.fs.created if is_local(path) else path.fs.modified
+            result.lasting = changed(path.path) < started
     return result
 
 

@@ -3,14 +3,17 @@
 import gzip
 import hashlib
 import io
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from backports import zstd
+from upath import UPath
 
-from tasks.errors import UserError
-from tasks.storage.store import locate
+from tasks.errors import ChangedError, UserError
+from tasks.storage.store import is_local, locate
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -31,11 +34,17 @@ def check_format(first_line: bytes) -> None:
         raise UserError("its lines end with a carriage return alone; save it with line feeds")
 
 
-class HashingReader(io.RawIOBase):
-    """Reads a file, or `stop` bytes of it, and hashes what it reads."""
+def _identify(stat: os.stat_result) -> tuple[int, ...]:
+    """Say which file it is, and what shows that it was written to."""
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
-    def __init__(self, file: BinaryIO, stop: int | None, on_read: Callable[[int], None]) -> None:
-        self._file, self._left, self._on_read = file, stop, on_read
+
+class HashingReader(io.RawIOBase):
+    """Reads an open file, or some bytes of it, and hashes what it reads."""
+
+    def __init__(self, path: UPath, file: BinaryIO, size: int | None, on_read: Callable[[int], None]) -> None:
+        self._path, self._file, self._left, self._on_read = path, file, size, on_read
+        self._identity = _identify(os.fstat(file.fileno())) if is_local(path) else None
         self.sha256 = hashlib.sha256()
 
     def readable(self) -> bool:
@@ -52,11 +61,38 @@ class HashingReader(io.RawIOBase):
         self._on_read(count)
         return int(count)
 
+    def read_first_line(self, longest: int) -> bytes:
+        """Read and hash the first line of the file, before a range of it is read that begins later."""
+        start = self._file.tell()
+        self._file.seek(0)
+        line = self._file.readline(longest)
+        self.sha256.update(line)
+        self._file.seek(start)
+        return line
+
     def finish(self) -> str:
-        """Read what is left, which a decompressor may have done without, and return the sha256 of everything in hex."""
+        """Read what is left, which a decompressor may have done without, and return the sha256 of everything in hex.
+
+        Raises:
+            ChangedError: what was read may be a mixture.
+        """
         while self.read(READ_BYTES):
             pass
+        if self.has_changed():
+            raise ChangedError
         return self.sha256.hexdigest()
+
+    def has_changed(self) -> bool:
+        """Whether the file on the disk has been written to, replaced or removed since it was opened.
+
+        A bucket refuses to read on in another object, and behind http nobody knows.
+        """
+        if self._identity is None:
+            return False
+        try:
+            return _identify(Path(self._path.path).stat()) != self._identity
+        except OSError:
+            return True
 
 
 @contextmanager
@@ -66,14 +102,23 @@ def open_input(
     """Open a file or URL, or a range of its bytes: its decompressed content, and the reader that hashes its bytes.
 
     `on_read` is called after every read with the number of bytes as they are stored.
+
+    Raises:
+        ChangedError: the file changed meanwhile, so that whatever else is wrong says nothing of it.
     """
-    with locate(path).open("rb") as file:
+    location = locate(path)
+    with location.open("rb") as file:
         file.seek(start)
-        hashing = HashingReader(file, None if stop is None else stop - start, on_read)
+        hashing = HashingReader(location, file, None if stop is None else stop - start, on_read)
         content = io.BufferedReader(hashing, READ_BYTES)
-        if path.lower().endswith(".gz"):
-            yield cast(BinaryIO, gzip.GzipFile(fileobj=content)), hashing
-        elif path.lower().endswith(".zst"):
-            yield cast(BinaryIO, zstd.ZstdFile(content)), hashing
-        else:
-            yield content, hashing
+        try:
+            if path.lower().endswith(".gz"):
+                yield cast(BinaryIO, gzip.GzipFile(fileobj=content)), hashing
+            elif path.lower().endswith(".zst"):
+                yield cast(BinaryIO, zstd.ZstdFile(content)), hashing
+            else:
+                yield content, hashing
+        except Exception as error:
+            if hashing.has_changed() or type(error).__name__ == "FileExpired":  # The latter is what s3fs says.
+                raise ChangedError from error
+            raise

@@ -155,6 +155,7 @@ def test_ranges_of_csv_end_between_records_and_are_the_whole_file(tmp_path: Path
     assert parts[-1].stop == path.stat().st_size
     for part in parts[1:]:
         with open_input(str(path), part.start, part.stop) as (stream, hashing):
+            assert hashing.read_first_line(100) == b"RM,note\n"
             assert stream.readline().split(b",")[1] == b'"line\n'
             assert hashing.finish() == part.sha256
         assert path.read_bytes()[: part.start].count(b"\n") + 1 == part.line

@@ -226,13 +226,12 @@ FILES = st.builds(
 
 @pytest.mark.timeout(0)
 def test_every_file_is_read_as_a_plain_reader_reads_it(tmp_path: Path, neuron: ModelVersion) -> None:
-    @given(FILES, st.integers(7, 64), st.none() | st.integers(7, 90))
     def attempt(file: tuple[bytes, str], block: int, ranges: int | None) -> None:
         check(*file, block, ranges, tmp_path, neuron)
 
     for start in range(0, CASES, BATCH):
         rules = settings(max_examples=min(BATCH, CASES - start), deadline=None, database=None)
-        seed(start)(rules(attempt))()
+        seed(start)(rules(given(FILES, st.integers(7, 64), st.none() | st.integers(7, 90))(attempt)))()
 
 
 @pytest.mark.parametrize(

@@ -169,12 +169,17 @@ def clean(*, retention: Retention = Retention(), dry_run: Annotated[bool, Parame
 
 
 @app.command
-def verify(*, json: Json = False) -> int:
-    """Check every digest and the champion's pointer; exit with 1 and name each file that differs."""
+def verify(*, output: tuple[str, ...] = (), deep: bool = True, json: Json = False) -> int:
+    """Check every digest and the champion's pointer; exit with 1 and name each file that differs.
+
+    Args:
+        output: More folders or URLs with batches, such as those given to `predict --output`.
+        deep: Check digests, which reads every file. Without, only that all is there and has its size.
+    """
     from tasks.registry.verify import verify
     from tasks.storage.store import Store
 
-    found = verify(Store())
+    found = verify(Store(), output, deep=deep)
     _print(found, "".join(f"{line}\n" for line in found) or "Every file is as its manifest says.\n", json)
     return 1 if found else 0
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from tasks.steps import get_logger, is_recorded
+from tasks.text import as_text
 
 
 class Advance(Protocol):
@@ -43,7 +44,7 @@ def progress(title: str, total: int | None) -> Iterator[Advance]:
 
         try:
             if artifact is None:
-                artifact = cast(UUID, create_progress_artifact(percent, description=title))
+                artifact = cast(UUID, create_progress_artifact(percent, description=as_text(title)))
             else:
                 update_progress_artifact(artifact, percent)
         except Exception as error:  # noqa: BLE001, a server that can't be reached must not end the work

@@ -1,6 +1,7 @@
 """Whether what is in the store is whole."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 from upath import UPath
@@ -12,13 +13,22 @@ from tasks.storage.files import digest_file, user_errors
 from tasks.storage.store import MANIFEST, Store
 
 
-def verify(store: Store) -> list[str]:
-    """Check every digest, the pointer and the log; a sentence for each thing that is wrong."""
+def verify(store: Store, outputs: Iterable[str] = (), *, deep: bool = True) -> list[str]:
+    """Check every file, the pointer and the log; a sentence for each thing that is wrong.
+
+    Args:
+        store: What is checked.
+        outputs: More folders with batches: each what `predict --output` was given, or a batch's own.
+        deep: Whether digests are checked, which reads everything, or only that all is there and has its size.
+
+    Raises:
+        UserError: there is no batch in one of the outputs.
+    """
     versions, found = list_versions(store), []
-    for room in ("models", "predictions"):
-        for name in store.names(room):
-            found += verify_folder(store.root / room / name)
-    for name in store.names("datasets"):
+    folders = [store.root / room / name for room in ("models", "predictions") for name in store.names(room)]
+    for folder in [*folders, *(batch for output in outputs for batch in _list_batches(output))]:
+        found += verify_folder(folder, deep)
+    for name in store.names("datasets") if deep else ():
         path = store.root / "datasets" / name
         if not name.startswith(".") and digest_file(path) != name.partition(".")[0]:
             found.append(f"{path} has other bytes than its name says.")
@@ -32,9 +42,16 @@ def verify(store: Store) -> list[str]:
     return found
 
 
-def verify_folder(folder: UPath) -> list[str]:
+def _list_batches(output: str) -> list[UPath]:
+    home = Store(output)
+    folders = [home.root, *(home.root / name for name in home.names())]
+    if not (batches := [folder for folder in folders if home.read(folder / MANIFEST) is not None]):
+        raise UserError(f"There is no batch of predictions in {output}; name what `predict --output` was given.")
+    return batches
+
+
+def verify_folder(folder: UPath, deep: bool) -> list[str]:
     """Check the files of a version or a batch against its manifest; an unfinished one has nothing to check."""
-    found = []
     with user_errors(folder):
         try:
             files = list_files(json.loads((folder / MANIFEST).read_bytes()))
@@ -42,16 +59,25 @@ def verify_folder(folder: UPath) -> list[str]:
             return []
         except (ValueError, KeyError, TypeError, AttributeError):
             return [f"{folder / MANIFEST} is damaged; restore it from a copy, or remove {folder}."]
-        for name, sha256 in files.items():
-            try:
-                if digest_file(folder / name) != sha256:
-                    found.append(f"{folder / name} has other bytes than its manifest says.")
-            except FileNotFoundError:
-                found.append(f"{folder / name} is missing.")
-    return found
+        faults = ((folder / name, _find_fault(folder / name, facts, deep)) for name, facts in files.items())
+        return [f"{path} {fault}." for path, fault in faults if fault]
 
 
-def list_files(manifest: dict[str, Any]) -> dict[str, str]:
-    """List names and sha256s: a version has them in `files`, and a batch among the outputs of its inputs."""
+def _find_fault(path: UPath, facts: dict[str, Any], deep: bool) -> str:
+    """Say what is wrong with a file; empty where nothing is. The size is looked at first, since that reads nothing."""
+    try:
+        size = path.stat().st_size
+        expected = facts.get("bytes", size)
+        if expected and not size:
+            return f"was emptied; its manifest says {expected} bytes"
+        if size != expected or (deep and digest_file(path) != facts["sha256"]):
+            return "has other bytes than its manifest says"
+    except FileNotFoundError:
+        return "is missing"
+    return ""
+
+
+def list_files(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """List names, each with its sha256 and bytes: a version has them in `files`, a batch among its inputs' outputs."""
     groups = [manifest.get("files", {}), *(result["outputs"] for result in manifest.get("inputs", ()))]
-    return {name: facts["sha256"] for group in groups for name, facts in group.items()}
+    return {name: {"sha256": facts["sha256"], **facts} for group in groups for name, facts in group.items()}

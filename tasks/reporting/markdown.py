@@ -7,6 +7,7 @@ from typing import Any
 from markdown_it import MarkdownIt
 
 from tasks.model import ModelVersion
+from tasks.text import as_text
 
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -38,7 +39,11 @@ def amount(value: float, label: str) -> str:
 
 def as_table(head: list[str], rows: Iterable[Iterable[Any]]) -> str:
     """Write a markdown table."""
-    lines = [head, ["---"] * len(head), *([as_cell(value) for value in row] for row in rows)]
+    lines = [
+        [name and as_cell(name) for name in head],
+        ["---"] * len(head),
+        *([as_cell(value) for value in row] for row in rows),
+    ]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
@@ -46,7 +51,8 @@ def as_cell(value: Any) -> str:
     """Write a value into one cell of a table; an empty one is "none"."""
     if isinstance(value, dict):
         value = [f"{key} {item}" for key, item in value.items()]
-    return (", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)).replace("|", "/") or "none"
+    text = ", ".join(map(as_text, value)) if isinstance(value, list | tuple) else as_text(value)
+    return text.replace("|", "\\|") or "none"  # A bar would end the cell even in code.
 
 
 def as_picture(title: str, png: bytes) -> str:

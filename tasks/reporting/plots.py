@@ -19,6 +19,7 @@ from PIL import Image
 
 from tasks.dataset.rows import Column, Floats, Split
 from tasks.model import ModelVersion
+from tasks.text import one_line
 from tasks.training.results import Evaluation
 
 BLUE, ORANGE, GREY, INK = "#0072B2", "#D55E00", "#8A8A8A", "#222222"
@@ -68,12 +69,12 @@ def _figure(path: Path, title: str) -> Iterator[Axes]:
 
 def _label(column: object) -> str:
     """Capitalise what a column means, for an axis."""
-    text = str(column)
+    text = one_line(column)
     return text[:1].upper() + text[1:]
 
 
 def _with_unit(text: str, column: Column, power: str = "") -> str:
-    return f"{text} [{column.unit}{power}]" if column.unit else text
+    return f"{text} [{one_line(column.unit)}{power}]" if column.unit else text
 
 
 def _draw_feature(axes: Axes, split: Split, _: Evaluation) -> None:
@@ -118,7 +119,7 @@ def _draw_fit(part: str, marker: str, colour: str, other: str) -> DrawPlot:
             rows = split.parts[part]
             ends: Floats = np.array([rows.y.min(), rows.y.max()])
             axes.plot(ends, ends, color=INK, label="where both agree")
-            axes.set(xlabel=f"Predicted {split.target}", ylabel=_label(split.target))
+            axes.set(xlabel=f"Predicted {one_line(split.target)}", ylabel=_label(split.target))
         else:
             every = np.concatenate([split.train.x, split.test.x])
             x = np.linspace(every.min(axis=0), every.max(axis=0), 50)
@@ -136,7 +137,7 @@ def _draw_residuals(axes: Axes, split: Split, evaluation: Evaluation) -> None:
     predicted = evaluation.predicted["test"]
     axes.scatter(predicted, split.test.y - predicted, marker="^", color=ORANGE, label="test rows", **POINTS)
     axes.axhline(0, color=INK, linewidth=1.2)
-    axes.set(xlabel=f"Predicted {split.target}", ylabel=_with_unit("Actual less predicted", split.target))
+    axes.set(xlabel=f"Predicted {one_line(split.target)}", ylabel=_with_unit("Actual less predicted", split.target))
     axes.legend()
 
 

@@ -10,6 +10,7 @@ from tasks.steps import get_logger, is_recorded, show_markdown, task
 from tasks.storage.files import TEMPORARY
 from tasks.storage.store import MANIFEST
 from tasks.tables.inputs import plural
+from tasks.text import as_code, as_text
 
 SHOWN = 50  # files that the summary names; the manifest names all
 
@@ -20,7 +21,7 @@ def write_summary(manifest: Manifest, batch_run: BatchRun, picture: bytes) -> st
     files, rows = plural(len(manifest.inputs), "file"), plural(total.rows, "row")
     parts = [
         "# " + entitle(f"{files}, {rows}, {total.predicted:,} predicted"),
-        f"By version `{manifest.version}` into `{location}`.",
+        f"By version `{manifest.version}` into {as_code(location)}.",
     ]
     if failed:
         parts += [
@@ -39,15 +40,15 @@ def write_summary(manifest: Manifest, batch_run: BatchRun, picture: bytes) -> st
             f"{outside:,} predictions lie beyond all training targets and are not in the picture.",
             describe_interval(batch_run.model, manifest.settings.interval),
         ]
-    written = [f"- `{location}/{name}`" for name in list(manifest.files)[:SHOWN]]
+    written = [f"- {as_code(f'{location}/{name}')}" for name in list(manifest.files)[:SHOWN]]
     if more := len(manifest.files) - len(written):
-        written.append(f"- and {more:,} more: see `{location}/{MANIFEST}`")
+        written.append(f"- and {more:,} more: see {as_code(f'{location}/{MANIFEST}')}")
     parts += ["## Files", "\n".join(written)]
     return "\n\n".join(parts) + "\n"
 
 
 def _line(result: FileResult) -> str:
-    return f"- `{result.source.path}`: {result.error}"
+    return f"- {as_code(result.source.path)}: {as_text(result.error)}"
 
 
 def draw_predictions(manifest: Manifest, batch_run: BatchRun) -> bytes:

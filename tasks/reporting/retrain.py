@@ -13,9 +13,17 @@ from tasks.model import ModelVersion
 from tasks.name import entitle
 from tasks.registry.champion import PromotionDecision, describe_standing, read_champion
 from tasks.registry.versions import version_folder
-from tasks.reporting.markdown import amount, as_picture, as_table, describe_interval, number, render_page
+from tasks.reporting.markdown import (
+    amount,
+    as_picture,
+    as_table,
+    describe_interval,
+    number,
+    render_page,
+)
 from tasks.steps import show_markdown, show_table, task
 from tasks.storage.store import Store
+from tasks.text import as_code, as_text
 from tasks.training.metrics import MODELS
 from tasks.training.process import warm_up
 from tasks.training.results import Evaluation
@@ -90,13 +98,14 @@ def write_markdown(
         "Lineage": model.lineage,
     }
     parts = [
-        "# " + entitle(f"{model.target} from {', '.join(model.features)}: version {model.version}"),
-        f"The neuron is `{formula}`. {describe_distance(model.metrics['test'])}",
+        "# "
+        + entitle(f"{as_text(model.target)} from {', '.join(map(as_text, model.features))}: version {model.version}"),
+        f"The neuron is {as_code(formula)}. {describe_distance(model.metrics['test'])}",
         describe_interval(model, 90),
-        f"**{'Promoted' if decision.promote else 'Not promoted'}:** {decision.reason}",
+        f"**{'Promoted' if decision.promote else 'Not promoted'}:** {as_text(decision.reason)}",
         "## How good it is",
         as_table(list(cells[0]), [row.values() for row in cells]),
-        f"Errors are in the unit of the target: {target}; MSE in its square.",
+        f"Errors are in the unit of the target: {as_text(target)}; MSE in its square.",
         "## Predictions",
         as_table(
             [*model.features, "predicted"], [[*map(number, x), amount(predicted, target)] for x, predicted in examples]

@@ -1,11 +1,13 @@
 """The predict flow as a whole, on a real server: whole or not at all, once and not twice, on one machine or several."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 from functools import partial
+from html import escape
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -16,12 +18,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.predict import predict as predict_flow
-from tasks.errors import UserError
+from tasks.errors import UserError, WorkError
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
 from tasks.registry.champion import promote
 from tasks.registry.verify import verify
 from tasks.registry.versions import list_versions, version_folder
+from tasks.reporting.markdown import render_page
 from tasks.scoring.batch import read_manifest
 from tasks.scoring.plan import digest_input
 from tasks.storage.store import Store, digest
@@ -65,6 +68,21 @@ def test_the_report_of_a_batch_is_in_the_ui(served: Store, inbox: Path) -> None:
     assert len(text) < 60_000
 
 
+@pytest.mark.usefixtures("server")
+def test_names_of_files_mean_nothing_in_the_report(served: Store, tmp_path: Path) -> None:
+    names = ["# x.csv", "[a](b).csv", "![i](x.png).csv", "<b>`.csv"]
+    for name in names:
+        (tmp_path / name).write_text("id,RM\n1,6\n" if name.startswith("#") else f"id,{name}\n")
+    with pytest.raises(WorkError, match="3 of 4 files"):
+        predict_flow(Batch(inputs=[str(tmp_path / "*.csv")]))
+    with get_client(sync_client=True) as client:
+        text = next(str(artifact.data) for artifact in client.read_artifacts() if str(tmp_path) in str(artifact.data))
+    page = render_page(text, "").partition("<body>")[2]
+    assert set(re.findall(r"<(\w+)", page)) == {"h1", "h2", "p", "strong", "ul", "li", "code", "img"}
+    assert page.count("<img") == page.count('<img src="data:image/png;base64,') == 1
+    assert all(escape(f"{tmp_path}/{name}") in page for name in names[1:])
+
+
 def test_verify_knows_the_files_of_a_batch(served: Store, inbox: Path, predict: Predict) -> None:
     location = Path(predict(Batch(inputs=[str(inbox)])))
     assert verify(served) == []
@@ -74,6 +92,20 @@ def test_verify_knows_the_files_of_a_batch(served: Store, inbox: Path, predict: 
         f"{location}/a.predictions.csv has other bytes than its manifest says.",
         f"{location}/b.predictions.csv is missing.",
     ]
+
+
+def test_verify_knows_batches_in_other_folders(served: Store, inbox: Path, predict: Predict, tmp_path: Path) -> None:
+    output = str(tmp_path / "out")
+    location = Path(predict(Batch(inputs=[str(inbox)], output=output)))
+    (tmp_path / "out" / "notes").mkdir()
+    (location / "a.predictions.csv").write_bytes(b"")
+    emptied = f"{location}/a.predictions.csv was emptied; its manifest says "
+    assert verify(served) == [], "the store knows nothing of it"
+    for folder in (output, str(location)):
+        (found,) = verify(served, [folder])
+        assert found.startswith(emptied)
+    with pytest.raises(UserError, match=r"There is no batch of predictions in .*/notes"):
+        verify(served, [f"{output}/notes"])
 
 
 def test_what_is_done_is_not_done_again_and_what_changed_is(served: Store, inbox: Path, predict: Predict) -> None:

@@ -184,6 +184,12 @@ def test_the_files_of_a_batch_are_checked_in_both_shapes_of_manifest(full: Store
     for folder in folders:
         (folder / "n" / "a.csv").write_bytes(b"evil")
     assert verify(full) == [f"{folder / 'n' / 'a.csv'} has other bytes than its manifest says." for folder in folders]
+    assert verify(full, deep=False) == [], "each has its size"
+    (folders[1] / "n" / "a.csv").write_bytes(b"")
+    for deep in (True, False):
+        assert verify(full, deep=deep)[-1] == f"{folders[1] / 'n' / 'a.csv'} was emptied; its manifest says 4 bytes."
+    (folders[1] / "n" / "a.csv").write_bytes(b"go")
+    assert verify(full, deep=False) == [f"{folders[1] / 'n' / 'a.csv'} has other bytes than its manifest says."]
     (folders[0] / "n" / "a.csv").unlink()
     (folders[1] / "manifest.json").write_bytes(b'{"inputs": [1]}')
     missing, damaged = verify(full)

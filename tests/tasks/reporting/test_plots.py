@@ -1,5 +1,6 @@
 """The plots are pictures of the data, small enough to show in the Prefect UI."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -118,3 +119,14 @@ def test_a_model_of_an_older_version_has_a_histogram_too(tmp_path: Path, neuron:
     for number, model in enumerate([neuron, neuron.model_copy(update={"labels": {"MEDV": "median price [$K]"}})]):
         draw_histogram(model, [1, 2, 3, 4, 5], tmp_path / f"{number}.png")
     assert (tmp_path / "0.png").read_bytes() != (tmp_path / "1.png").read_bytes(), "the label is another one"
+
+
+@pytest.mark.parametrize("name", ["$x^2$", "$\\frac", "a\nb"])
+def test_names_of_columns_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
+    named, split = Column(name, name, name), a_split(1)
+    hostile = replace(split, features=(named,), target=named)
+    draw_plots(hostile, evaluated(hostile), tmp_path / "hostile")
+    draw_plots(split, evaluated(split), tmp_path / "plain")
+    for plot in PLOTS:
+        pictures = [(tmp_path / folder / f"{plot.name}.png").read_bytes() for folder in ("hostile", "plain")]
+        assert pictures[0] != pictures[1]

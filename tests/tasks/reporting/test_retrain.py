@@ -1,5 +1,7 @@
 """The report says in words how good the neuron is."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,8 @@ from tasks.reporting.retrain import describe_distance, write_markdown
 from tasks.storage.store import Store
 from tasks.training.results import Evaluation, TrainingResult
 from tests.helpers import make_version
+
+TAGS = {"h1", "h2", "p", "strong", "code", "pre", "table", "thead", "tbody", "tr", "th", "td"}
 
 
 def scores(neuron: float, mean: float, least: float) -> dict[str, object]:
@@ -69,9 +73,26 @@ def test_the_report_tells_the_outcome_first_and_then_everything_else(store: Stor
     assert "one Dense unit" in lines
 
 
+@pytest.mark.parametrize("name", ["[a](http://b)", "![i](http://c/x.png)", "<script>", "a|b`", "x\n\n# y"])
+def test_a_hostile_name_makes_nothing_in_the_report(store: Store, name: str) -> None:
+    metrics = {"test": scores(57.83, 84.48, 37.81)}
+    dataset = {"name": name, "remarks": [name, "https://z"], "columns": {name: name}}
+    model = make_version(
+        store, "v1", features=[name], target=name, labels={name: name}, metrics=metrics, dataset=dataset
+    )
+    result = TrainingResult(Training(), LinearModel((3.0,), 1.0), (1.0,), (), "one Dense unit")
+    predicted = {"examples": np.array([10.0], np.float32)}
+    evaluation = Evaluation(result, LinearModel((0.0,), 0.0), predicted, np.array([[3.0]]), metrics, {}, None)
+    decision = PromotionDecision(False, f"the champion predicts {name}.", {}, None)
+    page = render_page(write_markdown(model, evaluation, decision, []), "v1").partition("<body>")[2]
+    assert set(re.findall(r"<(\w+)", page)) <= TAGS
+    assert page.count("<h1>") == 1
+    assert page.count("<th>") == 11, "three of metrics, two of examples, and two for each of recipe, data and lineage"
+
+
 def test_numbers_and_tables() -> None:
     assert [number(57.8265), number(0.30534), number(None)] == ["57.83", "0.3053", "-"]
-    assert as_table(["a", "b"], [[1, 2]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
+    assert as_table(["a", ""], [[1, ""]]) == "| a |  |\n| --- | --- |\n| 1 | none |"
 
 
 def test_page_keeps_pictures_inside() -> None:

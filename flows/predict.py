@@ -9,6 +9,7 @@ from tasks.parameters import Batch
 from tasks.reporting.predict import report_batch
 from tasks.scoring.batch import check_failures, invalidate_manifest, publish_batch, start_batch
 from tasks.scoring.inputs import find_inputs
+from tasks.scoring.load import load_predictions
 from tasks.scoring.plan import plan_batch
 from tasks.scoring.run import score_groups
 from tasks.steps import end_as
@@ -38,6 +39,7 @@ def predict(batch: Batch = Batch()) -> str:
     groups, kept = plan_batch(files, batch_run)
     invalidate_manifest(groups, batch_run)
     manifest = publish_batch(kept + score_groups(groups, batch_run), files, batch_run)
+    load_predictions(manifest, batch_run)
     report_batch(manifest, batch_run)
     check_failures(manifest, batch_run)
     return batch_run.location

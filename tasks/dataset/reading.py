@@ -58,7 +58,7 @@ def find_source(dataset: Dataset, names: list[str]) -> Source:
     files = sorted(files, key=lambda file: file.path)
     digests: dict[str, str] = {}
     return Source(
-        lambda on_read: (piece for file in files for piece in _read_file(file, names, on_read, digests)),
+        lambda on_read: (piece for file in files for piece in read_file(file, names, on_read, digests)),
         sum(file.size for file in files),
         lambda: digest("".join(f"{sha256} {path}\n" for path, sha256 in sorted(digests.items())).encode()),
     )
@@ -85,8 +85,11 @@ def _as_json(rows: pl.DataFrame, names: list[str]) -> pl.Expr:
     return pl.struct(columns).struct.json_encode()
 
 
-def _read_file(file: InputFile, names: list[str], on_read: OnRead, digests: dict[str, str]) -> Iterator[Piece]:
-    """Read a file; what is wrong with it is said with its name."""
+def read_file(file: InputFile, names: list[str] | None, on_read: OnRead, digests: dict[str, str]) -> Iterator[Piece]:
+    """Read the named columns of a file, or all of them; what is wrong with it is said with its name.
+
+    The sha256 of the file is noted in `digests` once all of it is read.
+    """
     with file_errors(file.path):
         if file.error:
             raise UserError(file.error)
@@ -113,17 +116,25 @@ def file_errors(path: str) -> Iterator[None]:
         raise UserError(f"{path} can't be learned from: {reason}{'' if reason.endswith('?') else '.'}") from None
 
 
+def _check(columns: list[str], names: list[str] | None) -> list[str]:
+    """Return the columns to read, all of which are there."""
+    if names is None:
+        return columns
+    require_columns(columns, names)
+    check_names(names)
+    return names
+
+
 def _describe_state(file: InputFile) -> tuple[object, ...]:
     """Describe what changes with a file; behind http that may be nothing."""
     info = locate(file.path).fs.info(locate(file.path).path)
     return tuple(info.get(key) for key in ("size", "mtime", "ino", "ETag"))
 
 
-def _read_csv(file: InputFile, names: list[str], on_read: OnRead) -> Generator[Piece, None, str]:
+def _read_csv(file: InputFile, names: list[str] | None, on_read: OnRead) -> Generator[Piece, None, str]:
     with open_input(file.path, on_read=on_read) as (stream, hashing):
         _, columns, separator = read_header(stream, file.separators)
-        require_columns(columns, names)
-        check_names(names)
+        names = _check(columns, names)
 
         def parse(block: Block) -> Piece:
             rows, broken = parse_block(block, columns, names)
@@ -133,7 +144,7 @@ def _read_csv(file: InputFile, names: list[str], on_read: OnRead) -> Generator[P
         return hashing.finish()
 
 
-def _read_parquet(file: InputFile, names: list[str], on_read: OnRead) -> Generator[Piece, None, str]:
+def _read_parquet(file: InputFile, names: list[str] | None, on_read: OnRead) -> Generator[Piece, None, str]:
     """Read a Parquet file; one behind a URL is first copied to the disk."""
     with (
         open_input(file.path, on_read=on_read) as (stream, hashing),
@@ -145,8 +156,7 @@ def _read_parquet(file: InputFile, names: list[str], on_read: OnRead) -> Generat
             copy.flush()
             path = locate(copy.name)
         table, schema = open_parquet(path.path)
-        require_columns(list(schema), names)
-        check_names(names)
+        names = _check(list(schema), names)
         for rows in read_rows(table.select(names), 0, None):
             yield Piece(file.path, rows, None, _as_json(rows, names))
         return hashing.finish()

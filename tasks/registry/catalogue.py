@@ -5,11 +5,30 @@ from typing import Any
 
 from tasks.errors import UserError
 from tasks.parameters import Training
-from tasks.registry.champion import find_standings, read_log
+from tasks.registry.champion import find_standings, read_champion, read_log
 from tasks.registry.versions import list_versions, read_files
 from tasks.storage.store import Store
 
 WIDTH = 120  # columns of the terminal that the tables fit into
+
+
+def find_champion(store: Store, day: str = "") -> str:
+    """Find the version that serves now, or that served at the end of a day (UTC).
+
+    Raises:
+        UserError: there was no champion.
+    """
+    if not day:
+        champion = read_champion(store)
+        if champion is None:
+            raise UserError(f"{store.root} has no champion yet; make one by: linear-neuron retrain")
+        return champion.version
+    served = [entry for entry in read_log(store) if entry["action"] != "refused"]
+    before = [entry["version"] for entry in served if entry["at"][:10] <= day]
+    if not before:
+        first = f"the first one serves since {served[0]['at'][:10]}" if served else "there is none yet"
+        raise UserError(f"{store.root} had no champion on {day}; {first}.")
+    return str(before[-1])
 
 
 def list_models(store: Store) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from upath import UPath
 
 from tasks.errors import UserError, WorkError
 from tasks.parameters import Batch
-from tasks.registry.champion import read_champion
+from tasks.registry.catalogue import find_champion
 from tasks.registry.versions import read_version
 from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult, Manifest, add_up
 from tasks.steps import get_logger, is_deployed, task
@@ -34,10 +34,9 @@ def start_batch(batch: Batch, root: str) -> BatchRun:
         UserError: there is no model, or nothing can be written.
     """
     store = Store()
-    champion = read_champion(store)
-    if champion is None:
-        raise UserError(f"{store.root} has no champion yet; make one by: linear-neuron retrain")
-    model = read_version(store, champion.version)
+    if batch.model and batch.as_of:
+        raise UserError("Name a version by --model or a day by --as-of, and not both.")
+    model = read_version(store, batch.model or find_champion(store, batch.as_of))
     if unknown := [name for name in batch.mapping if name not in model.features]:
         raise UserError(
             f"--columns names {', '.join(unknown)}, which {model.version} does not read; "

@@ -7,7 +7,9 @@ from tasks.errors import UserError
 from tasks.parameters import Batch
 from tasks.scoring.manifest import leads_out
 from tasks.steps import get_logger, is_deployed, task
+from tasks.storage.store import Store, digest
 from tasks.tables.inputs import KNOWN, InputFile, list_files, plural
+from tasks.tables.sql import PREFIX, SQL_FILE, read_query, read_text
 
 
 def find_sources(inputs: list[str]) -> tuple[str, list[InputFile]]:
@@ -33,14 +35,35 @@ def find_sources(inputs: list[str]) -> tuple[str, list[InputFile]]:
     return root, list(sources.values())
 
 
-@task("Find the inputs", retries=2, timeout_seconds=600)
+def save_query(store: Store, source: str, connection: str) -> str:
+    """Run a query and save its rows as a CSV file in the store, which is then predicted like any other; return where.
+
+    Raises:
+        UserError: the query fails, or has no rows.
+    """
+    text = read_text(source)
+    name = source.removeprefix(PREFIX).strip()
+    stem = PurePosixPath(name).stem if SQL_FILE.fullmatch(name) else f"query-{digest(text.encode())[:8]}"
+    path, rows = store.root / "queries" / f"{stem}.csv", 0
+    with store.writing(path) as scratch, scratch.open("wb") as file:
+        for number, table in enumerate(read_query(text, connection)):
+            table.write_csv(file, include_header=number == 0)
+            rows += table.height
+        if not rows:
+            raise UserError(f"The query on {connection} returns no rows; there is nothing to predict.")
+    get_logger().info("The query on %s returned %s", connection, plural(rows, "row"))
+    return str(path)
+
+
+@task("Find the inputs", retries=2, timeout_seconds=3600)
 def find_inputs(batch: Batch) -> tuple[str, list[InputFile]]:
     """Find the folder that all inputs share, and the files to predict.
 
     Raises:
         UserError: there are none; a deployment's inbox may be empty.
     """
-    root, sources = find_sources(batch.inputs)
+    names = [save_query(Store(), text, batch.connection) if text.startswith(PREFIX) else text for text in batch.inputs]
+    root, sources = find_sources(names)
     if not sources and not is_deployed():
         raise UserError(f"There is no file to predict in {', '.join(batch.inputs)}; put CSV or Parquet files there.")
     get_logger().info("Found %s, %.1f MB", plural(len(sources), "file"), sum(source.size for source in sources) / 1e6)

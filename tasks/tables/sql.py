@@ -82,16 +82,16 @@ def read_query(text: str, connection: str) -> Iterator[pl.DataFrame]:
         if address.startswith("duckdb:///"):
             yield from _read_duckdb(text, address.removeprefix("duckdb:///"), connection)
         else:
-            yield from _read_rows(text, _connect(address, connection), connection)
+            yield from _read_rows(text, connect(address, connection, read_only=True), connection)
     except SQLAlchemyError as error:
-        raise _refuse(connection, getattr(error, "orig", None) or error, address) from None
+        raise refuse(connection, error, address) from None
 
 
 def _read_rows(text: str, engine: Engine, connection: str) -> Iterator[pl.DataFrame]:
     """Yield the rows of what SQLAlchemy runs."""
     options = {"stream_results": True, "no_parameters": True}  # Without the latter a % would ask for a parameter.
     if engine.dialect.name == "postgresql":
-        options["postgresql_readonly"] = True
+        options["postgresql_readonly"] = True  # A file of SQLite was opened for reading alone.
     with engine.connect().execution_options(**options) as session:
         result = session.exec_driver_sql(text)
         if not result.returns_rows:
@@ -122,8 +122,8 @@ def _make_column(name: str, values: tuple[Any, ...]) -> pl.Series:
     return pl.Series(name, [None if value is None else str(value) for value in values], pl.String)
 
 
-def _connect(address: str, connection: str) -> Engine:
-    """Make the engine for an address of SQLite or PostgreSQL.
+def connect(address: str, connection: str, *, read_only: bool) -> Engine:
+    """Make the engine for an address of SQLite or PostgreSQL, whose file or session may be one that is only read.
 
     Raises:
         UserError: it is the address of something else, or its file or its driver is not there.
@@ -131,7 +131,7 @@ def _connect(address: str, connection: str) -> Engine:
     try:
         url = make_url(address)
         if url.get_backend_name() == "sqlite":
-            return _connect_sqlite(url.database or "", connection)
+            return _connect_sqlite(url.database or "", connection, read_only)
         if url.drivername in ("postgresql", "postgres"):
             url = url.set(drivername="postgresql+psycopg")
         return create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 20})
@@ -146,11 +146,11 @@ def _connect(address: str, connection: str) -> Engine:
         ) from None
 
 
-def _connect_sqlite(name: str, connection: str) -> Engine:
+def _connect_sqlite(name: str, connection: str, read_only: bool) -> Engine:
     path = Path(locate(name).path)
     if not path.is_file():  # SQLite would make an empty one.
         raise UserError(f"There is no database at {path}, where the connection {connection} leads.")
-    uri = f"file:{quote(str(path))}?mode=ro"
+    uri = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rw'}"
     return create_engine("sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(uri, uri=True))
 
 
@@ -169,11 +169,12 @@ def _read_duckdb(text: str, name: str, connection: str) -> Iterator[pl.DataFrame
                 raise UserError(f"The query on {connection} returns no rows; it must be a SELECT.")
             yield pl.DataFrame(relation)
     except duckdb.Error as error:
-        raise _refuse(connection, error, name) from None
+        raise refuse(connection, error, name) from None
 
 
-def _refuse(connection: str, error: object, address: str) -> UserError:
+def refuse(connection: str, error: Exception, address: str) -> UserError:
     """Say why a query failed, in the first line of what the database says, without the address or its password."""
+    error = getattr(error, "orig", None) or error
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     try:
         secret = make_url(address).password

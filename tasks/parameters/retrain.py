@@ -1,29 +1,10 @@
-"""Every parameter, declared once: the form in the Prefect UI, the flags of the command line, and the validation."""
+"""The parameters of the retrain flow."""
 
-from datetime import UTC, date, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-
-class Parameters(BaseModel):
-    """A group of parameters: unknown names are refused, and a value once checked stays as it is.
-
-    The text below a field is its description in the form and in the help.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
-
-    @classmethod
-    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Number the fields, by which Prefect's form orders them, and add the bounds to their descriptions."""
-        schema = cls.model_json_schema()["properties"]
-        for position, (name, field) in enumerate(cls.model_fields.items()):
-            field.json_schema_extra = {"position": position}
-            field.description = " ".join((field.description or "").split())
-            if {"minimum", "maximum"} <= schema[name].keys():
-                field.description += f" From {schema[name]['minimum']:,} to {schema[name]['maximum']:,}."
-        cls.model_rebuild(force=True)
+from tasks.parameters.base import Bounds, Connection, Day, Parameters, read_bounds
 
 
 class Dataset(Parameters, hide_input_in_errors=True):
@@ -34,7 +15,7 @@ class Dataset(Parameters, hide_input_in_errors=True):
     your own: a file, folder, glob or URL of CSV (plain, .gz or .zst) or Parquet; or a query, as sql:FILE.sql or
     sql:SELECT ..., with a connection."""
 
-    connection: str = Field("", pattern=r"^([A-Za-z][A-Za-z0-9_-]*)?$")
+    connection: Connection = ""
     """Name of the database of a query, never its address. That is in the environment as
     LINEAR_NEURON_CONNECTION_<NAME>, or in a Prefect Secret block of this name."""
 
@@ -51,7 +32,7 @@ class Dataset(Parameters, hide_input_in_errors=True):
     key: str = ""
     """Column that names a row, and may name none twice."""
 
-    bounds: list[Annotated[str, Field(pattern=r"^[^=]+=[^=]*\.\.[^=]*$")]] = []
+    bounds: list[Bounds] = []
     """What is allowed in a column: COLUMN=LEAST..GREATEST, such as rooms=1..20 or price=0.. with an open end."""
 
     max_bad_rows: int = Field(0, ge=0, le=1_000_000)
@@ -61,7 +42,7 @@ class Dataset(Parameters, hide_input_in_errors=True):
     max_age_days: int = Field(0, ge=0, le=36_500)
     """Days that the newest time may lie back; 0 allows any age."""
 
-    as_of: str = Field("", pattern=r"^(\d{4}-\d{2}-\d{2})?$")
+    as_of: Day = ""
     """Day (such as 2026-11-01) before which a row must have happened, or been known, to be learned from. Empty takes
     every row."""
 
@@ -79,7 +60,7 @@ class Dataset(Parameters, hide_input_in_errors=True):
     @property
     def limits(self) -> dict[str, tuple[float, float]]:
         """Column -> least and greatest value that it may have."""
-        return dict(map(_read_bounds, self.bounds))
+        return dict(map(read_bounds, self.bounds))
 
     @field_validator("features")
     @classmethod
@@ -87,32 +68,6 @@ class Dataset(Parameters, hide_input_in_errors=True):
         if len(set(features)) < len(features):
             raise ValueError("names a feature twice; name each once")
         return features
-
-    @field_validator("bounds")
-    @classmethod
-    def _bounds_are_numbers(cls, bounds: list[str]) -> list[str]:
-        for text in bounds:
-            _read_bounds(text)
-        return bounds
-
-    @field_validator("as_of")
-    @classmethod
-    def _day_is_past(cls, as_of: str) -> str:
-        if as_of and date.fromisoformat(as_of) > datetime.now(UTC).date():
-            raise ValueError("is a day that is still to come; name today or an earlier one")
-        return as_of
-
-
-def _read_bounds(text: str) -> tuple[str, tuple[float, float]]:
-    name, _, limits = text.partition("=")
-    low, _, high = limits.partition("..")
-    try:
-        least, greatest = float(low or "-inf"), float(high or "inf")
-    except ValueError:
-        raise ValueError(f"has {text!r}, which is not COLUMN=LEAST..GREATEST in numbers") from None
-    if not least <= greatest:
-        raise ValueError(f"has {text!r}, whose least value is above the greatest")
-    return name, (least, greatest)
 
 
 class Training(Parameters):
@@ -205,41 +160,3 @@ class Retention(Parameters):
 
     batch_days: int = Field(365, ge=0, le=36_500)
     """Days for which a batch of predictions is kept. The champion's newest always is."""
-
-
-class Batch(Parameters):
-    """Which files to predict, and how."""
-
-    inputs: list[str] = Field(["inbox"], min_length=1)
-    """Files, folders, globs or URLs of CSV or TSV (plain, .gz or .zst) or Parquet. What this model has already
-    predicted is skipped."""
-
-    output: str = ""
-    """Folder or URL to put the batch's folder in. Empty means predictions/ in the model store."""
-
-    format: Literal["same", "csv", "parquet"] = "same"
-    """Kind of the prediction files; same keeps that of each input."""
-
-    columns: list[Annotated[str, Field(pattern=r"^[^=]+=.+$")]] = []
-    """Where a feature goes by another name in some files: FEATURE=COLUMN, such as RM=rooms. A feature may have several
-    names, of which a file has one; a file without any of them may still have the feature's own."""
-
-    interval: int = Field(90, ge=50, le=99)
-    """Percent of the true values that the prediction interval should hold."""
-
-    max_rejects: float = Field(0.5, ge=0, le=1)
-    """Share of rejected rows above which a file fails."""
-
-    runner: Literal["local", "dask"] = "local"
-    """Where the files are predicted: in this process, or on a Dask cluster."""
-
-    dask_address: str = ""
-    """The cluster's scheduler, such as tcp://host:8786. Empty starts a cluster on this machine."""
-
-    @property
-    def mapping(self) -> dict[str, list[str]]:
-        """Feature -> the other names that it may go by."""
-        names: dict[str, list[str]] = {}
-        for feature, _, column in (pair.partition("=") for pair in self.columns):
-            names.setdefault(feature, []).append(column)
-        return names

@@ -1,0 +1,99 @@
+"""The predictions of a batch, loaded into a table of a database."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Boolean, Column, Connection, Float, MetaData, Table, Text, delete, inspect
+from sqlalchemy.exc import SQLAlchemyError
+
+from tasks.dataset.reading import file_errors, read_file
+from tasks.errors import UserError
+from tasks.progress import progress
+from tasks.scoring.manifest import BatchRun, Manifest
+from tasks.steps import get_logger, task
+from tasks.tables.contract import ADDED
+from tasks.tables.inputs import InputFile, plural
+from tasks.tables.sql import connect, find_address, refuse
+
+PREDICTIONS = ".predictions."
+FLOATS = ("prediction", "prediction_low", "prediction_high")
+OWN = ("batch", "model_version")
+
+
+@task("Load the predictions", retries=2, retry_delay_seconds=10, timeout_seconds=3600)
+def load_predictions(manifest: Manifest, batch_run: BatchRun) -> None:
+    """Load every prediction of a batch into its table, in the place of those that the table has of this batch.
+
+    That is one transaction, so that readers see the rows of before or those of now. The table has the columns of the
+    prediction files, as text, the four added ones, and `batch` and `model_version`.
+
+    Raises:
+        UserError: the table has other columns, or the database refuses.
+    """
+    batch = batch_run.batch
+    if not batch.into:
+        return
+    address = find_address(batch.connection)
+    names = [name for name in manifest.files if PREDICTIONS in name]
+    try:
+        with connect(address, batch.connection, read_only=False).begin() as session:
+            count = _replace(session, manifest, names, batch_run)
+    except SQLAlchemyError as error:
+        raise refuse(batch.connection, error, address) from None
+    get_logger().info("Loaded %s into %s of %s", plural(count, "prediction"), batch.into, batch.connection)
+
+
+def _replace(session: Connection, manifest: Manifest, names: list[str], batch_run: BatchRun) -> int:
+    """Replace the rows of the batch, and return how many there are now."""
+    table, count = None, 0
+    with progress(f"Loading into {batch_run.batch.into}", manifest.total.predicted) as advance:
+        for name in names:
+            for rows in _read_predictions(f"{batch_run.location}/{name}"):
+                if table is None:
+                    table = _open_table(session, batch_run.batch.into, list(rows[0]) if rows else [])
+                    session.execute(delete(table).where(table.c.batch == manifest.batch))
+                if rows:
+                    own = {"batch": manifest.batch, "model_version": manifest.version}
+                    session.execute(table.insert(), [row | own for row in rows])
+                count += len(rows)
+                advance(len(rows))
+    return count
+
+
+def _read_predictions(path: str) -> Iterator[list[dict[str, Any]]]:
+    """Read a prediction file, some rows at a time; numbers are those of the file, and the rest is text."""
+    with file_errors(path):
+        for piece in read_file(InputFile(path=path, name=""), None, lambda _: None, {}):
+            rows = piece.rows.to_dicts()
+            for row in rows:
+                for name, value in row.items():
+                    row[name] = _convert(name, value)
+            yield [{name: value for name, value in row.items() if not name.startswith("\0")} for row in rows]
+
+
+def _convert(name: str, value: Any) -> Any:
+    if name in FLOATS:
+        return float(value)
+    if name in ADDED:
+        return value in (True, "true")
+    return value if value is None else str(value)
+
+
+def _open_table(session: Connection, name: str, columns: list[str]) -> Table:
+    """Make the table if it is not there, and make sure that it has the columns.
+
+    Raises:
+        UserError: names a column that it lacks.
+    """
+    types: dict[str, Any] = dict.fromkeys(columns, Text) | dict.fromkeys(FLOATS, Float(53)) | {"extrapolated": Boolean}
+    if clash := [column for column in OWN if column in columns]:
+        raise UserError(f"The predictions have a column {clash[0]!r}, which the table uses itself; rename it.")
+    wanted = [*OWN, *types]
+    table = Table(name, MetaData(), *(Column(column, types.get(column, Text)) for column in wanted))
+    if not inspect(session).has_table(name):
+        table.create(session)
+        return table
+    known = {column["name"] for column in inspect(session).get_columns(name)}
+    if missing := [column for column in wanted if column not in known]:
+        raise UserError(f"The table {name} has no column {missing[0]!r}; add it, or name another table by --into.")
+    return table

@@ -45,18 +45,22 @@ def load_predictions(manifest: Manifest, batch_run: BatchRun) -> None:
 
 def _replace(session: Connection, manifest: Manifest, names: list[str], batch_run: BatchRun) -> int:
     """Replace the rows of the batch, and return how many there are now."""
-    table, count = None, 0
+    count = 0
     with progress(f"Loading into {batch_run.batch.into}", manifest.total.predicted) as advance:
         for name in names:
-            for rows in _read_predictions(f"{batch_run.location}/{name}"):
-                if table is None:
-                    table = _open_table(session, batch_run.batch.into, list(rows[0]) if rows else [])
-                    session.execute(delete(table).where(table.c.batch == manifest.batch))
-                if rows:
-                    own = {"batch": manifest.batch, "model_version": manifest.version}
-                    session.execute(table.insert(), [row | own for row in rows])
+            table = None
+            for rows in filter(None, _read_predictions(f"{batch_run.location}/{name}")):
+                if table is None:  # The files may have other columns each.
+                    table = _open_table(session, batch_run.batch.into, list(rows[0]))
+                    if not count:
+                        session.execute(delete(table).where(table.c.batch == manifest.batch))
+                own = {"batch": manifest.batch, "model_version": manifest.version}
+                session.execute(table.insert(), [row | own for row in rows])
                 count += len(rows)
                 advance(len(rows))
+    if not count and inspect(session).has_table(batch_run.batch.into):
+        stale = Table(batch_run.batch.into, MetaData(), Column("batch", Text))
+        session.execute(delete(stale).where(stale.c.batch == manifest.batch))
     return count
 
 

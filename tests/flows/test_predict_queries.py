@@ -1,0 +1,108 @@
+"""Rows of a database are predicted, and predictions loaded into it."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import Engine
+
+from flows.predict import predict
+from tasks.errors import UserError
+from tasks.model import ModelVersion
+from tasks.parameters import Batch
+from tasks.registry.champion import promote
+from tasks.storage.store import Store
+from tests.helpers import make_version
+
+NAME = "LINEAR_NEURON_CONNECTION_SALES"
+
+
+@pytest.fixture
+def champion(store: Store) -> ModelVersion:
+    model = make_version(store, "20260101T000000Z-aaaaaa")
+    promote(store, model.version, "by hand")
+    return model
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine]:
+    if request.param == "sqlite":
+        sqlite3.connect(tmp_path / "sales.db").close()
+        monkeypatch.setenv(NAME, f"sqlite:///{tmp_path}/sales.db")
+    else:
+        monkeypatch.setenv(NAME, request.getfixturevalue("postgres").replace("+asyncpg", ""))
+    engine = create_engine(os.environ[NAME].replace("postgresql", "postgresql+psycopg"))
+    with engine.begin() as session:
+        session.execute(text('create table sales (id text, "RM" numeric(4, 2))'))
+        session.execute(text("insert into sales values ('007', 6.5), ('a,\"b', 5), ('x', null)"))
+    yield engine
+    with engine.begin() as session:
+        session.execute(text("drop table sales"))
+        session.execute(text("drop table if exists predicted"))
+    engine.dispose()
+
+
+def rows_of(engine: Engine) -> list[tuple[object, ...]]:
+    query = "select id, prediction, prediction_low, extrapolated, batch, model_version from predicted order by id"
+    with engine.begin() as session:
+        return [tuple(row) for row in session.execute(text(query))]
+
+
+def test_a_query_is_predicted_and_loaded_into_a_table(champion: ModelVersion, database: Engine) -> None:
+    batch = Batch(inputs=['sql:select id, "RM" from sales order by id'], connection="sales", into="predicted")
+    location = predict.fn(batch)
+    (path,) = Path(location).glob("*.predictions.csv")
+    assert path.read_text().splitlines()[1].startswith("007,6.5")
+    assert len(path.read_text().splitlines()) == 3
+    name, version = Path(location).name, champion.version
+    expected = [("007", 20.5, 10.5, False, name, version), ('a,"b', 16.0, 6.0, False, name, version)]
+    assert rows_of(database) == expected
+    predict.fn(batch)
+    assert rows_of(database) == expected
+    with database.begin() as session:
+        session.execute(text("update sales set \"RM\" = 7 where id = '007'"))
+    predict.fn(batch)
+    assert [row[1] for row in rows_of(database)] == [22.0, 16.0]
+    with database.begin() as session:
+        session.execute(text('update sales set "RM" = null'))
+    predict.fn(batch.model_copy(update={"max_rejects": 1}))
+    assert rows_of(database) == []
+
+
+def test_files_are_loaded_beside_other_batches(champion: ModelVersion, database: Engine, tmp_path: Path) -> None:
+    for name, rooms in (("a", 6), ("b", 7)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.csv").write_text(f"id,RM\n{name},{rooms}\n")
+        predict.fn(Batch(inputs=[str(tmp_path / name)], connection="sales", into="predicted"))
+    assert [row[:2] for row in rows_of(database)] == [("a", 19.0), ("b", 22.0)]
+
+
+def test_a_table_without_the_columns_is_refused(champion: ModelVersion, database: Engine, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("id,RM\na,6\n")
+    with pytest.raises(UserError, match="The table sales has no column 'batch'"):
+        predict.fn(Batch(inputs=[str(tmp_path / "x.csv")], connection="sales", into="sales"))
+    (tmp_path / "y.csv").write_text("batch,RM\na,6\n")
+    with pytest.raises(UserError, match="have a column 'batch', which the table uses itself"):
+        predict.fn(Batch(inputs=[str(tmp_path / "y.csv")], connection="sales", into="predicted"))
+    with pytest.raises(UserError, match="returns no rows; there is nothing to predict"):
+        predict.fn(Batch(inputs=["sql:select * from sales where 1 = 0"], connection="sales"))
+
+
+def test_any_version_and_the_champion_of_a_day_predict(champion: ModelVersion, store: Store, tmp_path: Path) -> None:
+    (path := tmp_path / "x.csv").write_text("RM\n6\n")
+    other = make_version(store, "20260102T000000Z-bbbbbb", bias=2.0)
+    chosen = predict.fn(Batch(inputs=[str(path)], model=other.version))
+    assert Path(chosen).name.startswith(other.version)
+    today = promote(store, other.version, "better").since.date().isoformat()
+    assert Path(predict.fn(Batch(inputs=[str(path)], as_of=today))).name.startswith(other.version)
+    log = Path(store.root.path) / "promotions.jsonl"
+    first, second = log.read_text().splitlines(keepends=True)
+    log.write_text(first.replace(today, "2026-03-01") + second)
+    assert Path(predict.fn(Batch(inputs=[str(path)], as_of="2026-03-01"))).name.startswith(champion.version)
+    with pytest.raises(UserError, match="had no champion on 2026-02-28; the first one serves since 2026-03-01"):
+        predict.fn(Batch(inputs=[str(path)], as_of="2026-02-28"))
+    with pytest.raises(UserError, match="by --model or a day by --as-of, and not both"):
+        predict.fn(Batch(inputs=[str(path)], as_of="2026-03-01", model=other.version))

@@ -21,6 +21,7 @@ from tasks.reporting.markdown import (
     number,
     render_page,
 )
+from tasks.reporting.thinning import thin_out
 from tasks.steps import show_markdown, show_table, task
 from tasks.storage.store import Store
 from tasks.text import as_code, as_text
@@ -50,7 +51,7 @@ def draw(split: Split, evaluation: Evaluation, folder: Path) -> None:
     """Draw the plots into `plots/`."""
     from tasks.reporting.plots import draw_plots
 
-    draw_plots(split, evaluation, folder / "plots")
+    draw_plots(*thin_out(split, evaluation), folder / "plots")
 
 
 def describe_distance(test: dict[str, Any]) -> str:

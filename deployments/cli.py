@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter
 from pydantic import ValidationError
 
 from deployments.cli_server import deploy, up
@@ -20,15 +20,26 @@ SETTINGS = {
     "DO_NOT_TRACK": "1",  # nor from the client
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; automations.yaml waits for three of them
 }
+
+
+def _show_default(value: object) -> str | None:
+    """Say a default as one would type it, and nothing of one that is empty or off."""
+    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return None if value is False else text or None
+
+
 Json = Annotated[bool, Parameter(negative="", help="Print the same as JSON.")]
 Reason = Annotated[str, Parameter(help="Why, for those who read the history later.")]
-Version = Annotated[str, Parameter(help="Its name, as `linear-neuron models` prints it.")]
+Version = Annotated[str, Parameter(help="Name of a complete version, such as 20261123T060000Z-1a2b3c. `linear-neuron models` lists them.")]
+EVERY_COMMAND = Group("Every command", sort_key=1)
+# The inputs of predict stand without a flag; the one that comes with the model works too, but need not be told.
+Batch.model_fields["inputs"].metadata.append(Parameter(show=False))
 
 app = App(
     name="linear-neuron",
     help="Retrain a one-neuron Keras model on Prefect, and predict files with it.",
     version=lambda: metadata.version("linear-neuron"),
-    default_parameter=Parameter(consume_multiple=True, negative_iterable=""),
+    default_parameter=Parameter(consume_multiple=True, negative_iterable="", show_default=_show_default),
 )
 app.register_install_completion_command(help="Have this shell complete the commands and their flags.")
 
@@ -36,9 +47,9 @@ app.register_install_completion_command(help="Have this shell complete the comma
 @app.meta.default
 def launch(
     *tokens: Annotated[str, Parameter(show=False, allow_leading_hyphen=True)],
-    store: Annotated[str, Parameter(env_var="LINEAR_NEURON_STORE")] = "store",
-    name: Annotated[str, Parameter(env_var=VARIABLE)] = "",
-    verbose: Annotated[bool, Parameter(negative="")] = False,
+    store: Annotated[str, Parameter(env_var="LINEAR_NEURON_STORE", group=EVERY_COMMAND)] = "store",
+    name: Annotated[str, Parameter(env_var=VARIABLE, group=EVERY_COMMAND)] = "",
+    verbose: Annotated[bool, Parameter(negative="", group=EVERY_COMMAND)] = False,
 ) -> object:
     """Run a command.
 
@@ -114,7 +125,7 @@ def history(*, json: Json = False) -> None:
 
 
 @app.command
-def promote(version: Version, *, reason: Reason = "by hand", json: Json = False) -> None:
+def promote(version: Version, /, *, reason: Reason = "by hand", json: Json = False) -> None:
     """Make a version the champion, which serves from then on."""
     from deployments.runs import run
     from flows.promote import promote as flow
@@ -140,7 +151,7 @@ def _print_champion(message: str, json: bool) -> None:
 
 
 @app.command
-def reproduce(version: Version) -> int:
+def reproduce(version: Version, /) -> int:
     """Train a version again from its lineage, and say whether the weights agree to the bit; if not, exit with 1."""
     from tasks.training.process import warm_up
 
@@ -184,9 +195,11 @@ def verify(*, output: tuple[str, ...] = (), deep: bool = True, json: Json = Fals
     return 1 if found else 0
 
 
-@app.command
+@app.command(usage="Usage: linear-neuron predict [OPTIONS] [INPUTS...]")
 def predict(
-    *inputs: Annotated[str, Parameter(help=Batch.model_fields["inputs"].description)],
+    *inputs: Annotated[
+        str, Parameter(help=Batch.model_fields["inputs"].description, show_default=" ".join(Batch().inputs))
+    ],
     batch: Annotated[Batch, Parameter(name="*")] = Batch(),
     json: Json = False,
 ) -> None:

@@ -16,8 +16,8 @@ def promote(version: str, reason: str = "by hand") -> str:
     """Make a version the champion, which serves from then on.
 
     Args:
-        version: Name of a complete version, such as 20261123T060000Z-1a2b3c.
-        reason: Why, for those who read promotions.jsonl later.
+        version: Name of a complete version, such as 20261123T060000Z-1a2b3c. `linear-neuron models` lists them.
+        reason: Why, for those who read the history later.
 
     Returns:
         One sentence: who is champion, since when, and who was before.
@@ -30,7 +30,7 @@ def rollback(reason: str = "by hand") -> str:
     """Make the champion before the champion again; run again, it goes one more step back.
 
     Args:
-        reason: Why, for those who read promotions.jsonl later.
+        reason: Why, for those who read the history later.
 
     Returns:
         One sentence: who is champion, since when, and where a further rollback would go.

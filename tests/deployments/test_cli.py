@@ -15,14 +15,20 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from prefect import Flow
+from prefect.utilities.callables import parameter_schema
 
 from deployments.cli import SETTINGS
 from deployments.deploy import AUTOMATIONS_FILE
 from deployments.prepare import UP_FILE
 from deployments.runs import NOT_RECORDED
+from flows.predict import predict
+from flows.promote import promote, rollback
+from flows.reproduce import reproduce
+from flows.retrain import retrain
 from tasks.registry.versions import list_versions, version_folder
 from tasks.storage.store import Store
-from tests.deployments.helpers import Server, free_port
+from tests.deployments.helpers import COMMAND, Server, free_port
 from tests.helpers import Run, make_version
 
 
@@ -57,6 +63,20 @@ def test_help_tells_every_parameter_and_imports_nothing_heavy(run_cli: Run) -> N
     assert "From 1 to" in message
     code = "import sys, deployments.cli; sys.exit(bool({'prefect', 'keras', 'pandas', 'numpy'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("flow", [predict, promote, reproduce, retrain, rollback], ids=lambda flow: flow.name)
+def test_help_and_form_say_the_same_of_each_parameter_once(flow: Flow[..., Any]) -> None:
+    wide = os.environ | {"COLUMNS": "500"}
+    done = subprocess.run([*COMMAND, flow.name, "--help"], env=wide, capture_output=True, text=True, check=True)
+    told = " ".join(done.stdout.split())
+    schema = parameter_schema(flow)
+    fields = [*schema.properties.values()]
+    fields += [field for group in schema.definitions.values() for field in group["properties"].values()]
+    descriptions = [" ".join(field["description"].replace("`", "").split()) for field in fields if "$ref" not in field]
+    assert [description for description in descriptions if told.count(description) != 1] == []
+    for odd in ("[]", "['", '""', "False", "ARGS"):
+        assert odd not in told
 
 
 @pytest.mark.parametrize(

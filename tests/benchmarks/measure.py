@@ -13,6 +13,7 @@ class Series:
     """The counted runs of one command."""
 
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)  # seconds of all its processes, where they are known
     peak: float = 0.0  # MB, of the largest single process
 
     @property
@@ -21,16 +22,17 @@ class Series:
         return statistics.median(self.seconds)
 
     def row(self, name: str, base: float) -> str:
-        """A line of the table: median, spread, peak and the ratio to `base` seconds."""
+        """A line of the table: median, spread, CPU seconds, peak and the ratio to `base` seconds."""
         spread = f"{min(self.seconds):.2f} to {max(self.seconds):.2f}"
-        return f"| {name} | {self.median:.2f} | {spread} | {self.peak:.0f} | {self.median / base:.2f} |"
+        cpu = f"{statistics.median(self.cpu):.2f}" if self.cpu else ""
+        return f"| {name} | {self.median:.2f} | {spread} | {cpu} | {self.peak:.0f} | {self.median / base:.2f} |"
 
 
-HEAD = "| way | median s | spread | peak MB | ratio |\n|---|---|---|---|---|"
+HEAD = "| way | median s | spread | CPU s | peak MB | ratio |\n|---|---|---|---|---|---|"
 
 
-def run_once(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float]:
-    """Seconds and peak MB of one process with its children.
+def run_once(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, float, float]:
+    """Seconds, CPU seconds and peak MB of one process with its children.
 
     Raises:
         RuntimeError: it failed; what it said is in the message.
@@ -45,17 +47,18 @@ def run_once(command: Sequence[str], environment: Mapping[str, str]) -> tuple[fl
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{said.decode()}")
-    return time.perf_counter() - start, usage.ru_maxrss / 1000
+    return time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1000
 
 
-def interleave(ways: Mapping[str, Callable[[], tuple[float, float]]], rounds: int) -> dict[str, Series]:
+def interleave(ways: Mapping[str, Callable[[], tuple[float, float, float]]], rounds: int) -> dict[str, Series]:
     """Runs each way once to warm up, and then all of them in turn, so that a slow moment hits every one."""
     for way in ways.values():
         way()
     found = {name: Series() for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
-            seconds, peak = way()
+            seconds, cpu, peak = way()
             found[name].seconds.append(seconds)
+            found[name].cpu.append(cpu)
             found[name].peak = max(found[name].peak, peak)
     return found

@@ -17,7 +17,8 @@ from tests.benchmarks.measure import HEAD, interleave, run_once
 
 HERE = Path(__file__).parent
 DATASET = HERE.parents[1] / "tasks" / "dataset" / "data" / FILE.name
-COMMAND = [str(Path(sys.executable).with_name("linear-neuron")), "retrain", "--dataset.source", "cache"]
+PROGRAM = str(Path(sys.executable).with_name("linear-neuron"))
+COMMAND = [PROGRAM, "retrain", "--dataset.source", "cache"]
 QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
 
@@ -56,6 +57,7 @@ def main(rounds: int) -> None:
                 "linear-neuron retrain, running server": lambda: run_once([*COMMAND, "--force"], served),
                 "linear-neuron retrain, no server": lambda: run_once([*COMMAND, "--force"], alone),
                 "linear-neuron retrain, unchanged, running server": lambda: run_once(COMMAND, served),
+                "linear-neuron retrain, unchanged, no server": lambda: run_once(COMMAND, alone),
             },
             rounds,
         )

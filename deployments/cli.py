@@ -30,7 +30,10 @@ def _show_default(value: object) -> str | None:
 
 Json = Annotated[bool, Parameter(negative="", help="Print the same as JSON.")]
 Reason = Annotated[str, Parameter(help="Why, for those who read the history later.")]
-Version = Annotated[str, Parameter(help="Name of a complete version, such as 20261123T060000Z-1a2b3c. `linear-neuron models` lists them.")]
+Version = Annotated[
+    str,
+    Parameter(help="Name of a complete version, such as 20261123T060000Z-1a2b3c. `linear-neuron models` lists them."),
+]
 EVERY_COMMAND = Group("Every command", sort_key=1)
 # The inputs of predict stand without a flag; the one that comes with the model works too, but need not be told.
 Batch.model_fields["inputs"].metadata.append(Parameter(show=False))
@@ -86,15 +89,18 @@ def retrain(
     Args:
         force: Train even if nothing has changed since an existing version.
     """
-    from tasks.training.process import warm_up
+    from tasks.training.process import cool_down, warm_up
 
     warm_up()  # It imports Keras, which takes longer than all that this process does until it trains.
+    from tasks.registry.versions import read_version, will_be_unchanged
+    from tasks.storage.store import Store
+
+    if not force and will_be_unchanged(Store(), dataset, training, table):
+        cool_down()  # The flow looks again, and warms up another where something has changed since.
     from deployments.runs import run
     from flows.retrain import retrain as flow
     from tasks.registry.champion import describe_standing
-    from tasks.registry.versions import read_version
     from tasks.reporting.retrain import summarize
-    from tasks.storage.store import Store
 
     began = datetime.now(UTC)
     location, store = run(flow, dataset, training, table, promotion, retention, force), Store()

@@ -154,8 +154,10 @@ def get_logger() -> Any:
 
 
 def end_as(name: str, message: str, result: R) -> R:
-    """Return what makes the flow's run end completed under another name; outside of a run, the result as it is."""
-    get_logger().info(message)
+    """Return what makes the flow's run end completed under another name; outside of a run, the result as it is.
+
+    Prefect logs and shows the message with the state, so it is not logged here.
+    """
     if not is_recorded():
         return result
     from prefect.states import Completed

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 from upath import UPath
 
+from tasks.dataset.boston import FILE
 from tasks.errors import UserError
 from tasks.model import ModelVersion
 from tasks.parameters import Dataset, ExampleInputs, Training
@@ -152,6 +153,11 @@ def find_version(store: Store, wanted: str) -> str | None:
     versions = list_versions(store)[::-1]
     pairs = zip(versions, read_versions(store, versions), strict=True)
     return next((version for version, model in pairs if model and model.fingerprint == wanted), None)
+
+
+def will_be_unchanged(store: Store, dataset: Dataset, training: Training, table: ExampleInputs) -> bool:
+    """Whether a retrain will find that nothing has changed, as far as that can be told before the rows are read."""
+    return find_version(store, fingerprint(FILE.sha256, dataset, training, table)) is not None
 
 
 @task("Begin a version")

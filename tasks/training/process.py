@@ -51,6 +51,11 @@ class Trainer:
         if self._process.stdin:
             self._process.stdin.close()
 
+    def kill(self) -> None:
+        """Have a process that has nothing to do yet end even in the middle of a long import."""
+        self._process.kill()
+        self.close()
+
     def _end(self) -> None:
         self.close()
         self._process.wait()
@@ -63,6 +68,12 @@ def warm_up() -> None:
     """Start the process that the next training will use, while there is other work to do."""
     if not _waiting:
         _waiting.append(Trainer())
+
+
+def cool_down() -> None:
+    """End the process that was warmed up, since nothing will be trained."""
+    if _waiting:
+        _waiting.pop().kill()
 
 
 def take_trainer() -> Trainer:

@@ -15,11 +15,11 @@ from flows.promote import promote, rollback
 from flows.reproduce import reproduce
 from flows.retrain import retrain
 from tasks.errors import UserError
-from tasks.parameters import Dataset, Promotion, Retention, Training
+from tasks.parameters import Dataset, ExampleInputs, Promotion, Retention, Training
 from tasks.registry.catalogue import list_models
 from tasks.registry.champion import describe_standing, read_champion, read_log
 from tasks.registry.verify import verify
-from tasks.registry.versions import list_versions, publish_version, version_folder
+from tasks.registry.versions import list_versions, publish_version, version_folder, will_be_unchanged
 from tasks.storage.store import Store
 from tests.flows.helpers import Way
 from tests.helpers import make_version
@@ -77,7 +77,10 @@ def announced_versions() -> set[str]:
 
 def test_unchanged_ends_at_once_and_force_trains_again(store: Store, server: str) -> None:
     quick = Training(epochs=2)
+    assert not will_be_unchanged(store, PACKAGE, quick, ExampleInputs())
     (version,) = versions_after(store, quick)
+    assert will_be_unchanged(store, PACKAGE, quick, ExampleInputs())
+    assert not will_be_unchanged(store, PACKAGE, Training(epochs=3), ExampleInputs())
     state: State[str] = retrain(PACKAGE, quick, return_state=True)
     assert (state.name, state.type.value) == ("Unchanged", "COMPLETED")
     assert version in (state.message or "")

@@ -13,7 +13,8 @@ import pytest
 from tasks.dataset.rows import Column, Rows, Split
 from tasks.errors import UserError
 from tasks.parameters import Training
-from tasks.training.process import Trainer, take_trainer, warm_up
+from tasks.training import process
+from tasks.training.process import Trainer, cool_down, take_trainer, warm_up
 
 X = np.arange(8.0)[:, None]
 ROWS = Rows(X, 2 * X[:, 0], np.arange(8))
@@ -50,6 +51,18 @@ def test_a_process_that_is_killed_is_told_by_its_status(tmp_path: Path) -> None:
 def test_a_process_that_nobody_used_keeps_nobody_from_ending() -> None:
     code = "from tasks.training.process import warm_up; warm_up()"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_a_process_that_is_not_needed_ends_at_once_and_is_used_by_nobody() -> None:
+    cool_down()
+    warm_up()
+    warmed = take_trainer()
+    process._waiting.append(warmed)
+    cool_down()
+    wait_for_end(warmed._process.pid)
+    other = take_trainer()
+    assert other is not warmed
+    other.close()
 
 
 def wait_for_end(pid: int) -> None:

@@ -35,8 +35,6 @@ Version = Annotated[
     Parameter(help="Name of a complete version, such as 20261123T060000Z-1a2b3c. `linear-neuron models` lists them."),
 ]
 EVERY_COMMAND = Group("Every command", sort_key=1)
-# The inputs of predict stand without a flag; the one that comes with the model works too, but need not be told.
-Batch.model_fields["inputs"].metadata.append(Parameter(show=False))
 
 app = App(
     name="linear-neuron",
@@ -203,9 +201,7 @@ def verify(*, output: tuple[str, ...] = (), deep: bool = True, json: Json = Fals
 
 @app.command(usage="Usage: linear-neuron predict [OPTIONS] [INPUTS...]")
 def predict(
-    *inputs: Annotated[
-        str, Parameter(help=Batch.model_fields["inputs"].description, show_default=" ".join(Batch().inputs))
-    ],
+    *inputs: Annotated[str, Parameter(help="What to predict: the same as after --inputs.")],
     batch: Annotated[Batch, Parameter(name="*")] = Batch(),
     json: Json = False,
 ) -> None:

@@ -10,7 +10,9 @@ from tasks.parameters import Batch, Dataset, ExampleInputs, Promotion, Retention
 
 def up(
     *,
-    host: Annotated[str, Parameter(help="Address to listen on. Any but loopback needs PREFECT_SERVER_API_AUTH_STRING.")] = "127.0.0.1",
+    host: Annotated[
+        str, Parameter(help="Address to listen on. Any but loopback needs PREFECT_SERVER_API_AUTH_STRING.")
+    ] = "127.0.0.1",
     port: Annotated[
         int, Parameter(help="Port of the API and the UI.", validator=validators.Number(gte=1, lte=65535))
     ] = 4200,

@@ -39,6 +39,7 @@ EVERY_COMMAND = Group("Every command", sort_key=1)
 app = App(
     name="linear-neuron",
     help="Retrain a one-neuron Keras model on Prefect, and predict files with it.",
+    help_format="plaintext",  # As markdown, what stands in <angle brackets> would be left out.
     version=lambda: metadata.version("linear-neuron"),
     default_parameter=Parameter(consume_multiple=True, negative_iterable="", show_default=_show_default),
 )

@@ -73,7 +73,7 @@ def test_help_and_form_say_the_same_of_each_parameter_once(flow: Flow[..., Any])
     schema = parameter_schema(flow)
     fields = [*schema.properties.values()]
     fields += [field for group in schema.definitions.values() for field in group["properties"].values()]
-    descriptions = [" ".join(field["description"].replace("`", "").split()) for field in fields if "$ref" not in field]
+    descriptions = [" ".join(field["description"].split()) for field in fields if "$ref" not in field]
     assert [description for description in descriptions if told.count(description) != 1] == []
     for odd in ("[]", "['", '""', "False", "ARGS"):
         assert odd not in told

@@ -30,10 +30,7 @@ def _show_default(value: object) -> str | None:
 
 Json = Annotated[bool, Parameter(negative="", help="Print the same as JSON.")]
 Reason = Annotated[str, Parameter(help="Why, for those who read the history later.")]
-Version = Annotated[
-    str,
-    Parameter(help="Name of a complete version, such as 20261123T060000Z-1a2b3c. `linear-neuron models` lists them."),
-]
+Version = Annotated[str, Parameter(help="Name of a complete version, such as 20261123T060000Z-1a2b3c.")]
 EVERY_COMMAND = Group("Every command", sort_key=1)
 
 app = App(

@@ -16,7 +16,7 @@ def promote(version: str, reason: str = "by hand") -> str:
     """Make a version the champion, which serves from then on.
 
     Args:
-        version: Name of a complete version, such as 20261123T060000Z-1a2b3c. `linear-neuron models` lists them.
+        version: Name of a complete version, such as 20261123T060000Z-1a2b3c.
         reason: Why, for those who read the history later.
 
     Returns:

@@ -19,7 +19,7 @@ def reproduce(version: str) -> tuple[bool, str]:
     """Train a version again from its dataset and recipe; the store stays as it is.
 
     Args:
-        version: Name of a complete version, such as 20261123T060000Z-1a2b3c. `linear-neuron models` lists them.
+        version: Name of a complete version, such as 20261123T060000Z-1a2b3c.
 
     Returns:
         Whether the weights agree to the bit, and a sentence for people.

@@ -25,8 +25,13 @@ class LinearModel:
 
     def formula(self, features: list[str], target: str) -> str:
         """Write the model as people do, such as `MEDV = 3.3428 * RM + 1.2761`."""
-        terms = " + ".join(f"{weight:.4f} * {name}" for weight, name in zip(self.weights, features, strict=True))
-        return f"{target} = {terms} + {self.bias:.4f}".replace("+ -", "- ")
+        terms = " + ".join(f"{_digits(weight)} * {name}" for weight, name in zip(self.weights, features, strict=True))
+        return f"{target} = {terms} + {_digits(self.bias)}".replace("+ -", "- ")
+
+
+def _digits(value: float) -> str:
+    """Write a number with four decimals, or four digits where those would all be zeros."""
+    return f"{value:.4f}" if abs(value) >= 0.001 or value == 0 else f"{value:.4g}"
 
 
 class Histogram(BaseModel):
@@ -47,6 +52,7 @@ class ModelVersion(BaseModel):
     labels: dict[str, str] = {}  # column -> what it means, with its unit; older versions have none
     weights: list[float]  # float32 values, one a feature, in raw feature units
     bias: float
+    effects: dict[str, float] = {}  # feature -> weight times its standard deviation among the fitted rows, target units
     ranges: dict[str, tuple[float, float]]  # feature -> least and greatest value among the fitted rows
     intervals: dict[str, float | None]  # percent -> half width of the prediction interval, in target units
     coverage: float | None  # share of the test rows within the 90% interval
@@ -58,6 +64,13 @@ class ModelVersion(BaseModel):
     lineage: dict[str, Any]
     fingerprint: str  # digest of all that decides the outcome
     created_at: datetime
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Feature -> its share of all effects, greatest first: of the predictions' spread, were none correlated."""
+        total = sum(map(abs, self.effects.values())) or 1.0
+        shares = {name: abs(effect) / total for name, effect in self.effects.items()}
+        return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
     @property
     def linear_model(self) -> LinearModel:

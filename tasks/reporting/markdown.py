@@ -25,9 +25,14 @@ pre {{ overflow-x: auto; font-size: .8rem; }}
 
 
 def number(value: float | None) -> str:
-    """Format a number with two decimals, or four where it is below 1; a dash stands for None."""
+    """Format a number with two decimals, four where it is below 1, three digits where these would be zeros.
+
+    A dash stands for None.
+    """
     if value is None:
         return "-"
+    if 0 < abs(value) < 0.001:
+        return f"{value:.3g}"
     return f"{value:.2f}" if abs(value) >= 1 else f"{value:.4f}"
 
 

@@ -1,4 +1,4 @@
-"""The five plots of a version, in one quiet style, drawn without a display.
+"""The plots of a version, five of them, in one quiet style, drawn without a display.
 
 Source: the figures of the tutorial. The colours are from the Okabe-Ito palette, which colour-blind readers can tell
 apart; training and test also differ by marker, lines by dash.
@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.gridspec import SubplotSpec
 from PIL import Image
 
 from tasks.dataset.rows import Column, Floats, Split
@@ -39,6 +40,8 @@ STYLE: dict[Any, Any] = {
     "text.parse_math": False,  # A dollar is a dollar.
 }
 POINTS: dict[str, Any] = {"s": 26, "alpha": 0.55, "linewidths": 0}
+HEIGHT = 4.5  # of a plot, in inches; its width is 8
+MOST_PANELS, COLUMNS = 15, 3  # of a plot with a panel a feature
 
 DrawPlot = Callable[[Axes, Split, Evaluation], None]
 
@@ -51,14 +54,19 @@ class Plot:
     title: str
     caption: str
     draw: DrawPlot
+    features: str = "one or several"  # that it is for
+
+    def suits(self, features: int) -> bool:
+        """Return whether a version with so many features has this plot."""
+        return ("one" if features == 1 else "several") in self.features
 
 
 @contextmanager
-def _figure(path: Path, title: str) -> Iterator[Axes]:
-    """Open a figure in the common style, and save it as a PNG of about 15 KB."""
+def _figure(path: Path, title: str, height: float = HEIGHT) -> Iterator[Axes]:
+    """Open a figure in the common style, so many inches high, and save it as a PNG of about 15 KB."""
     with rc_context(STYLE):
-        figure = Figure(figsize=(8, 4.5), dpi=100)
-        figure.subplots_adjust(left=0.125, right=0.98, top=0.92, bottom=0.14)  # A layout engine would draw all twice.
+        figure = Figure(figsize=(8, height), dpi=100)
+        figure.subplots_adjust(0.125, 0.63 / height, 0.98, 1 - 0.36 / height)  # A layout engine would draw all twice.
         canvas = FigureCanvasAgg(figure)
         yield figure.add_subplot(title=title)
         canvas.draw()  # type: ignore[no-untyped-call]
@@ -78,7 +86,7 @@ def _with_unit(text: str, column: Column, power: str = "") -> str:
 
 
 def _draw_feature(axes: Axes, split: Split, _: Evaluation) -> None:
-    """Draw the (first) feature against the target, training and validation rows."""
+    """Draw the feature against the target, training and validation rows."""
     for rows, marker, colour, label in (
         (split.train, "o", BLUE, "fitted"),
         (split.validation, "s", GREY, "validation"),
@@ -86,6 +94,31 @@ def _draw_feature(axes: Axes, split: Split, _: Evaluation) -> None:
         axes.scatter(rows.x[:, 0], rows.y, marker=marker, color=colour, label=label, **POINTS)
     axes.set(xlabel=_label(split.features[0]), ylabel=_label(split.target))
     axes.legend()
+
+
+def _draw_partial(axes: Axes, split: Split, evaluation: Evaluation) -> None:
+    """Draw a panel a feature: what is left of the target once all others have had their say, and the neuron's line.
+
+    The features that move the predictions most come first. Source of these partial residuals: Larsen and McCleary, "The
+    Use of Partial Residual Plots in Regression Analysis", Technometrics 14 (1972).
+    """
+    axes.set_axis_off()
+    weights = np.array(evaluation.result.linear_model.weights)
+    residuals = split.train.y - evaluation.predicted["train"]
+    strongest = np.argsort(-np.abs(split.train.x.std(axis=0) * weights), kind="stable")[:MOST_PANELS].tolist()
+    columns, spec = min(COLUMNS, len(strongest)), cast(SubplotSpec, axes.get_subplotspec())
+    grid = spec.subgridspec(-(-len(strongest) // columns), columns, wspace=0.12, hspace=0.45)
+    panels = grid.subplots(sharey=True, squeeze=False).ravel()
+    for panel in panels[len(strongest) :]:
+        panel.remove()
+    for panel, place in zip(panels, strongest, strict=False):
+        x, column = split.train.x[:, place], split.features[place]
+        panel.scatter(x, residuals + weights[place] * (x - x.mean()), marker="o", color=BLUE, **POINTS | {"s": 9})
+        panel.axline((x.mean(), 0), slope=weights[place], color=INK, linewidth=1.8)
+        panel.set_xlabel(_with_unit(one_line(column.name), column)[:30], fontsize=10)
+        panel.tick_params(labelsize=9)
+    label = _with_unit(f"Change of {one_line(split.target.meaning)}", split.target)[:40]
+    axes.figure.text(0.012, 0.5, label, rotation="vertical", va="center", color=INK)
 
 
 def _draw_loss(axes: Axes, split: Split, evaluation: Evaluation) -> None:
@@ -147,6 +180,15 @@ PLOTS = (
         "What the neuron learns from",
         "The rows that the neuron learned from, and those it was validated on.",
         _draw_feature,
+        "one",
+    ),
+    Plot(
+        "partial",
+        "What each feature does",
+        "What is left of the target once the neuron's terms of all other features are taken away, for the fitted rows, "
+        f"and the neuron's line. The features that move the predictions most come first, {MOST_PANELS} at most.",
+        _draw_partial,
+        "several",
     ),
     Plot(
         "loss",
@@ -176,11 +218,14 @@ PLOTS = (
 
 
 def draw_plots(split: Split, evaluation: Evaluation, folder: Path) -> None:
-    """Draw every plot into the folder, each as `<name>.png`."""
+    """Draw every plot that suits the number of features into the folder, each as `<name>.png`."""
     folder.mkdir(exist_ok=True)
+    features = len(split.features)
+    high = max(HEIGHT, 1 + 2.3 * -(-min(features, MOST_PANELS) // COLUMNS))  # with a row of panels for three features
     for plot in PLOTS:
-        with _figure(folder / f"{plot.name}.png", plot.title) as axes:
-            plot.draw(axes, split, evaluation)
+        if plot.suits(features):
+            with _figure(folder / f"{plot.name}.png", plot.title, high if plot.name == "partial" else HEIGHT) as axes:
+                plot.draw(axes, split, evaluation)
 
 
 def draw_histogram(model: ModelVersion, counts: list[int], path: Path) -> None:

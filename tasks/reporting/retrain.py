@@ -11,16 +11,10 @@ from typing import Any
 from tasks.dataset.rows import Split
 from tasks.model import ModelVersion
 from tasks.name import entitle
+from tasks.parameters.retrain import RECIPES
 from tasks.registry.champion import PromotionDecision, describe_standing, read_champion
 from tasks.registry.versions import version_folder
-from tasks.reporting.markdown import (
-    amount,
-    as_picture,
-    as_table,
-    describe_interval,
-    number,
-    render_page,
-)
+from tasks.reporting.markdown import amount, as_picture, as_table, describe_interval, number, render_page
 from tasks.reporting.thinning import thin_out
 from tasks.steps import show_markdown, show_table, task
 from tasks.storage.store import Store
@@ -85,6 +79,48 @@ def metric_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def name_features(model: ModelVersion) -> str:
+    """Name up to three features, and count more."""
+    return ", ".join(map(as_text, model.features)) if len(model.features) <= 3 else f"{len(model.features)} features"
+
+
+def describe_recipe(training: dict[str, Any]) -> dict[str, Any]:
+    """Say how a version was trained."""
+    converged = training.get("recipe") == "converged"
+    optimizer = "gradient descent on standardised, decorrelated features" if converged else "RMSprop"
+    whole = {"batch_size": "all rows"} if training["batch_size"] == RECIPES["converged"]["batch_size"] else {}
+    return {"optimizer": optimizer, "loss": "mean squared error", **training, **whole}
+
+
+def describe_weights(model: ModelVersion) -> list[str]:
+    """Say what each of several features does, the one that moves the predictions most first."""
+    if len(model.features) == 1 or not model.effects:
+        return []
+    weights = dict(zip(model.features, model.weights, strict=True))
+    rows = [
+        [name, number(weights[name]), f"{model.effects[name]:+.4g}", f"{share:.0%}"]
+        for name, share in model.shares.items()
+    ]
+    return [
+        "## Weights",
+        as_table(["feature", "weight", "effect of one standard deviation", "share"], rows),
+        "An effect is the weight times the feature's standard deviation, in the unit of the target: "
+        f"{as_text(model.labels[model.target])}. A share is that of the sum of all effects, without their signs. Where "
+        "features correlate, one may take the share of another.",
+    ]
+
+
+def describe_examples(model: ModelVersion, evaluation: Evaluation) -> str:
+    """Make the table of predictions over the first feature, and say where any others stand."""
+    pairs = zip(evaluation.examples[:, 0].tolist(), evaluation.predicted["examples"].tolist(), strict=True)
+    target = model.labels[model.target]
+    table = as_table([model.features[0], "predicted"], [[number(x), amount(y, target)] for x, y in pairs])
+    if len(model.features) == 1:
+        return table
+    means = zip(map(as_text, model.features[1:]), map(number, evaluation.examples[0, 1:].tolist()), strict=True)
+    return f"{table}\n\nThe others stand at their mean: {', '.join(map(' '.join, means))}."
+
+
 def write_markdown(
     model: ModelVersion, evaluation: Evaluation, decision: PromotionDecision, pictures: list[str]
 ) -> str:
@@ -92,25 +128,23 @@ def write_markdown(
     cells = metric_rows(model.metrics)
     formula = model.linear_model.formula(model.features, model.target)
     target = model.labels[model.target]
-    examples = zip(evaluation.examples.tolist(), evaluation.predicted["examples"].tolist(), strict=True)
     facts = {
-        "Recipe": {"optimizer": "RMSprop", "loss": "mean squared error", **model.training},
+        "Recipe": describe_recipe(model.training),
         "Data": model.dataset,
         "Lineage": model.lineage,
     }
     parts = [
-        "# "
-        + entitle(f"{as_text(model.target)} from {', '.join(map(as_text, model.features))}: version {model.version}"),
+        "# " + entitle(f"{as_text(model.target)} from {name_features(model)}: version {model.version}"),
         f"The neuron is {as_code(formula)}. {describe_distance(model.metrics['test'])}",
         describe_interval(model, 90),
+        *evaluation.result.remarks,
         f"**{'Promoted' if decision.promote else 'Not promoted'}:** {as_text(decision.reason)}",
         "## How good it is",
         as_table(list(cells[0]), [row.values() for row in cells]),
         f"Errors are in the unit of the target: {as_text(target)}; MSE in its square.",
+        *describe_weights(model),
         "## Predictions",
-        as_table(
-            [*model.features, "predicted"], [[*map(number, x), amount(predicted, target)] for x, predicted in examples]
-        ),
+        describe_examples(model, evaluation),
         "## Plots",
         *pictures,
         *(f"## {heading}\n\n{as_table(['', ''], items.items())}" for heading, items in facts.items()),
@@ -131,14 +165,16 @@ def summarize(store: Store, model: ModelVersion, unchanged: bool) -> str:
     name, source = model.dataset["name"], model.dataset["source"]
     data = name if name == source else f"{name} ({source})"
     errors = {name: f"{number(test[name]['mse']):>9}" for name in MODELS}
-    news = ""
+    news = shares = ""
+    if len(model.features) > 1 and model.effects:
+        shares = "\nShares        " + ", ".join(f"{name} {share:.0%}" for name, share in model.shares.items())
     if unchanged:
         champion = read_champion(store)
         serving = f"{champion.version} is the champion." if champion else "There is no champion yet."
         news = f"Nothing has changed since {model.version}, so nothing was trained. {serving}\n"
     return f"""
 {news}Data          {data}, {test["rows"]} test rows
-Neuron        {model.linear_model.formula(model.features, model.target)}
+Neuron        {model.linear_model.formula(model.features, model.target)}{shares}
 Test MSE      {errors["neuron"]}  neuron
               {errors["mean"]}  mean predictor
               {errors["least_squares"]}  least squares
@@ -159,6 +195,7 @@ def report(model: ModelVersion, evaluation: Evaluation, decision: PromotionDecis
     pictures = [
         as_picture(plot.name, (folder / "plots" / f"{plot.name}.png").read_bytes()) + f"\n\n{plot.caption}"
         for plot in PLOTS
+        if plot.suits(len(model.features))
     ]
     markdown = write_markdown(model, evaluation, decision, pictures)
     (folder / "report.html").write_text(

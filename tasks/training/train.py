@@ -16,6 +16,10 @@ LINES = 10  # epochs that are logged at most, beside the first and the last
 PATIENCE = 10  # seconds without news from a training; a quicker one logs its first and its last epoch
 
 
+def _digits(loss: float) -> str:
+    return f"{loss:.4f}" if loss >= 0.001 else f"{loss:.4g}"
+
+
 @task("Train the neuron")
 def train(split: Split, training: Training, folder: Path) -> TrainingResult:
     """Train in a process of its own and save `model.keras` into the folder."""
@@ -25,7 +29,7 @@ def train(split: Split, training: Training, folder: Path) -> TrainingResult:
         def on_epoch(epoch: int, loss: float, val_loss: float | None) -> None:
             nonlocal since
             since = min(since, time.monotonic())
-            losses = f"loss {loss:.4f}" + ("" if val_loss is None else f", val_loss {val_loss:.4f}")
+            losses = f"loss {_digits(loss)}" + ("" if val_loss is None else f", val_loss {_digits(val_loss)}")
             advance(1, losses)
             if epoch in (1, last) or epoch % step == 0:
                 slow = time.monotonic() - since > PATIENCE
@@ -33,9 +37,9 @@ def train(split: Split, training: Training, folder: Path) -> TrainingResult:
                 get_logger().log(level, "Epoch %d of %d: %s", epoch, last, losses)
 
         result = take_trainer().train(split, training, folder / "model.keras", on_epoch)
-        advance(last - len(result.loss), f"loss {result.loss[-1]:.4f}")
+        advance(last - len(result.loss), f"loss {_digits(result.loss[-1])}")
     if len(result.loss) < last:
-        get_logger().info("At the optimum after epoch %d: loss %.4f", len(result.loss), result.loss[-1])
+        get_logger().info("At the optimum after epoch %d: loss %s", len(result.loss), _digits(result.loss[-1]))
     for remark in result.remarks:
         get_logger().warning(remark)
     return result

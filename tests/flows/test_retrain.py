@@ -1,7 +1,7 @@
 """The whole tutorial as one flow, run against a real server."""
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePath
 from uuid import UUID
 
 import pandas as pd
@@ -14,6 +14,7 @@ from tasks.errors import UserError
 from tasks.parameters import Dataset, ExampleInputs, Training
 from tasks.registry.versions import list_versions, read_version, version_folder
 from tasks.reporting.plots import PLOTS
+from tasks.reporting.retrain import summarize
 from tasks.storage.store import Store, digest
 
 PACKAGE = Dataset(source="package")
@@ -42,7 +43,7 @@ def test_version_folder_is_complete_and_every_file_is_in_the_manifest(trained_st
     (version,) = list_versions(trained_store)
     folder = version_folder(trained_store, version)
     files = json.loads((folder / "manifest.json").read_text())["files"]
-    plots = {f"plots/{plot.name}.png" for plot in PLOTS}
+    plots = {f"plots/{plot.name}.png" for plot in PLOTS if plot.suits(1)}
     assert set(files) == plots | {
         "model.keras",
         "model.json",
@@ -117,7 +118,28 @@ def test_several_features_another_target_and_table(store: Store, server: str) ->
     neuron = read_version(store, version)
     assert (neuron.features, neuron.target, len(neuron.weights)) == (["LSTAT", "AGE"], "RM", 2)
     assert neuron.intervals["90"] is None, "there were no validation rows"
-    assert "too few validation rows" in (version_folder(store, version) / "report.html").read_text()
+    page = (version_folder(store, version) / "report.html").read_text()
+    assert "too few validation rows" in page
+    assert 'alt="partial"' in page
+    assert 'alt="feature"' not in page
+    assert set(neuron.shares) == {"LSTAT", "AGE"}
+    assert sum(neuron.shares.values()) == pytest.approx(1)
+    shares = ", ".join(f"{name} {share:.0%}" for name, share in neuron.shares.items())
+    assert f"\nShares        {shares}\n" in summarize(store, neuron, unchanged=False)
+
+
+def test_the_converged_recipe_is_recorded_and_reaches_least_squares(store: Store) -> None:
+    features = ["RM", "LSTAT", "PTRATIO"]
+    version = PurePath(retrain.fn(Dataset(source="package", features=features), Training(recipe="converged"))).name
+    neuron = read_version(store, version)
+    train = neuron.metrics["train"]
+    assert train["neuron"]["mse"] <= 1.001 * train["least_squares"]["mse"]
+    assert (neuron.training["recipe"], neuron.training["epochs"]) == ("converged", 200)
+    assert list(neuron.shares) == ["LSTAT", "RM", "PTRATIO"], "the strongest first"
+    page = (version_folder(store, version) / "report.html").read_text()
+    assert "<td>all rows</td>" in page
+    assert "<td>gradient descent on standardised, decorrelated features</td>" in page
+    assert "The others stand at their mean: LSTAT 12." in page
 
 
 def test_a_failed_training_publishes_nothing(store: Store, server: str) -> None:

@@ -27,7 +27,8 @@ def a_split(features: int) -> Split:
         for a, b in [(0, 250), (250, 300), (300, 400)]
     )
     train, validation, test = parts
-    return Split(COLUMNS[:features], Column("MEDV", "median price", "$K"), train, validation, test)
+    columns = COLUMNS if features == 2 else (*COLUMNS, *(Column(f"X{place}", "") for place in range(14)))[:features]
+    return Split(columns, Column("MEDV", "median price", "$K"), train, validation, test)
 
 
 def evaluated(
@@ -49,18 +50,20 @@ def legend(axes: Axes) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("features", "loss", "val_loss"), [(1, (3000.0, 1.0), (3.0, 2.0)), (2, (3000.0, 1.0), ()), (1, (5.0,), ())]
+    ("features", "loss", "val_loss", "height"),
+    [(1, (3000.0, 1.0), (3.0, 2.0), 450), (2, (3000.0, 1.0), (), 450), (1, (5.0,), (), 450), (13, (5.0,), (), 1250)],
 )
 def test_five_plots_are_drawn_under_60_kilobytes_each(
-    tmp_path: Path, features: int, loss: tuple[float, ...], val_loss: tuple[float, ...]
+    tmp_path: Path, features: int, loss: tuple[float, ...], val_loss: tuple[float, ...], height: int
 ) -> None:
     split = a_split(features)
     draw_plots(split, evaluated(split, loss, val_loss), tmp_path / "plots")
-    assert len(PLOTS) == 5
-    for plot in PLOTS:
-        path = tmp_path / "plots" / f"{plot.name}.png"
+    paths = sorted((tmp_path / "plots").iterdir())
+    first = "partial" if features > 1 else "feature"
+    assert {path.stem for path in paths} == {first, "loss", "fit_train", "fit_test", "residuals"}
+    for path in paths:
         with Image.open(path) as picture:
-            assert picture.size == (800, 450)
+            assert picture.size == (800, height if path.stem == "partial" else 450)
             assert len(picture.getcolors() or []) > 8, "more than an empty frame"
         assert path.stat().st_size < 60_000
 
@@ -106,6 +109,27 @@ def test_several_features_are_drawn_as_predicted_against_actual() -> None:
     assert axes.get_xlabel() == "Predicted median price [$K]"
 
 
+def test_each_of_several_features_has_a_panel_with_its_partial_residuals() -> None:
+    split = a_split(2)
+    evaluation = evaluated(split)
+    evaluation = replace(evaluation, result=replace(evaluation.result, linear_model=LinearModel((1.0, -2.0), 1.0)))
+    title, *panels = drawn("partial", split, evaluation).figure.axes
+    assert not title.axison
+    assert [panel.get_xlabel() for panel in panels] == ["LSTAT [%]", "RM"], "the one that moves predictions most first"
+    residuals = split.train.y - evaluation.predicted["train"]
+    for panel, place, weight in zip(panels, (1, 0), (-2.0, 1.0), strict=True):
+        x = split.train.x[:, place]
+        points = np.column_stack([x, residuals + weight * (x - x.mean())])
+        assert np.allclose(panel.collections[0].get_offsets(), points)
+        (line,) = panel.get_lines()
+        assert (line.get_xy1(), line.get_slope()) == ((x.mean(), 0), weight)  # type: ignore[attr-defined]
+
+
+def test_at_most_fifteen_features_have_a_panel() -> None:
+    split = a_split(16)
+    assert len(drawn("partial", split, evaluated(split)).figure.axes) == 1 + 15
+
+
 def test_residuals_are_actual_less_predicted() -> None:
     split = a_split(1)
     axes = drawn("residuals", split, evaluated(split))
@@ -121,12 +145,13 @@ def test_a_model_of_an_older_version_has_a_histogram_too(tmp_path: Path, neuron:
     assert (tmp_path / "0.png").read_bytes() != (tmp_path / "1.png").read_bytes(), "the label is another one"
 
 
+@pytest.mark.parametrize("features", [1, 2])
 @pytest.mark.parametrize("name", ["$x^2$", "$\\frac", "a\nb"])
-def test_names_of_columns_are_drawn_as_they_are(tmp_path: Path, name: str) -> None:
-    named, split = Column(name, name, name), a_split(1)
-    hostile = replace(split, features=(named,), target=named)
+def test_names_of_columns_are_drawn_as_they_are(tmp_path: Path, name: str, features: int) -> None:
+    named, split = Column(name, name, name), a_split(features)
+    hostile = replace(split, features=(named,) * features, target=named)
     draw_plots(hostile, evaluated(hostile), tmp_path / "hostile")
     draw_plots(split, evaluated(split), tmp_path / "plain")
-    for plot in PLOTS:
+    for plot in (plot for plot in PLOTS if plot.suits(features)):
         pictures = [(tmp_path / folder / f"{plot.name}.png").read_bytes() for folder in ("hostile", "plain")]
         assert pictures[0] != pictures[1]

@@ -90,9 +90,42 @@ def test_a_hostile_name_makes_nothing_in_the_report(store: Store, name: str) -> 
     assert page.count("<th>") == 11, "three of metrics, two of examples, and two for each of recipe, data and lineage"
 
 
+def test_several_features_are_reported_with_their_shares(store: Store) -> None:
+    metrics = {"test": scores(20.0, 84.48, 20.0)}
+    model = make_version(
+        store,
+        "v1",
+        features=["RM", "LSTAT", "AGE", "TAX"],
+        weights=[3.0, -0.5, 1e-7, 0.0],
+        effects={"RM": 2.0, "LSTAT": -6.0, "AGE": 1e-6, "TAX": 0.0},
+        labels={"MEDV": "median price [$K]"},
+        metrics=metrics,
+    )
+    line = LinearModel(tuple(model.weights), 1.0)
+    result = TrainingResult(Training(), line, (1.0,), (), "one Dense unit", ("Allow more epochs.",))
+    examples = np.array([[3.0, 12.0, 70.0, 0.0], [4.0, 12.0, 70.0, 0.0]])
+    evaluation = Evaluation(result, line, {"examples": np.array([10.0, 13.0], np.float32)}, examples, metrics, {}, None)
+    lines = write_markdown(model, evaluation, PromotionDecision(True, "it is better.", {}, None), []).splitlines()
+    assert lines[0] == "# MEDV from 4 features: version v1"
+    assert "`MEDV = 3.0000 * RM - 0.5000 * LSTAT + 1e-07 * AGE + 0.0000 * TAX + 1.0000`" in lines[2]
+    assert lines[6] == "Allow more epochs."
+    start = lines.index("## Weights") + 2
+    assert lines[start : start + 6] == [
+        "| feature | weight | effect of one standard deviation | share |",
+        "| --- | --- | --- | --- |",
+        "| LSTAT | -0.5000 | -6 | 75% |",
+        "| RM | 3.00 | +2 | 25% |",
+        "| AGE | 1e-07 | +1e-06 | 0% |",
+        "| TAX | 0.0000 | +0 | 0% |",
+    ]
+    assert "The others stand at their mean: LSTAT 12.00, AGE 70.00, TAX 0.0000." in lines
+
+
 def test_numbers_and_tables() -> None:
     assert [number(57.8265), number(0.30534), number(None)] == ["57.83", "0.3053", "-"]
     assert as_table(["a", ""], [[1, ""]]) == "| a |  |\n| --- | --- |\n| 1 | none |"
+    assert [number(4.20977e-8), number(-0.00052), number(0.0)] == ["4.21e-08", "-0.00052", "0.0000"]
+    assert as_table(["a", "b"], [[1, 2]]) == "| a | b |\n| --- | --- |\n| 1 | 2 |"
 
 
 def test_page_keeps_pictures_inside() -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tasks.dataset.rows import Column, Origin, Rows, Snapshot, Split
 from tasks.model import LinearModel
@@ -29,6 +30,8 @@ def test_model_json_has_numbers_meanings_ranges_and_origin(tmp_path: Path) -> No
     assert (model.version, model.fingerprint) == ("v1", "f00d")
     assert (model.features, model.target, model.weights, model.bias) == (["RM", "LSTAT"], "MEDV", [2.0, 0.5], 1.0)
     assert model.labels == {"RM": "rooms", "LSTAT": "lower-status population [%]", "MEDV": "price [$K]"}
+    assert model.effects == {"RM": 2.0, "LSTAT": 1.75}, "weights times 1 and 3.5, the standard deviations"
+    assert model.shares == pytest.approx({"RM": 2 / 3.75, "LSTAT": 1.75 / 3.75})
     assert model.ranges == {"RM": (5.0, 7.0), "LSTAT": (2.0, 9.0)}
     assert (model.targets.edges[0], model.targets.edges[-1], sum(model.targets.counts)) == (10.0, 30.0, 2)
     assert model.dataset == {"name": "homes", "sha256": "ab" * 32, "source": "package", "remarks": ("network: no",)}

@@ -2,20 +2,34 @@
 
 - plain: no quote has a meaning; one inside a field that does not begin with it is text, as in `7,5" pipe`.
 - quoted: every quote begins or ends a field or is one half of a doubled one. The record may run over several lines.
-- broken: a quote begins a field and does not end it. That costs the line it stands on and no other.
+- broken: a quote begins a field and does not end it, since the next one can't be its end or there is no other. That
+  costs the line it stands on and no other.
+- overdue: a quote that has not ended after 4 MB, which is all that may be held of a record. The lines after it may be
+  rows after a stray quote, or the text of a long field. They are taken for rows until the next quote that is not
+  doubled: if that can be the end of a field, they were text, perhaps, and the whole file fails, so that no text
+  becomes predictions; if it can't, or if there is no other quote in the file, the line is just broken.
 
 Where quotes change what a separator, a line break or a quote means, a byte that no text has stands in place of it: a
 record is one line, every separator ends a field, every quote too, until that is taken back.
 """
 
+import re
 from bisect import bisect_left, bisect_right
 
 import numpy as np
 from numpy.typing import NDArray
 
-LONGEST_RECORD = 4 << 20  # bytes; a quote that has not ended by then is taken for a stray one
+LONGEST_RECORD = 4 << 20  # bytes
 NEWLINE, RETURN, QUOTE = b'\n\r"'
 HIDDEN_NEWLINE, HIDDEN_SEPARATOR, HIDDEN_QUOTE = b"\xfd\xfe\xff"  # no UTF-8 text has these bytes
+UNPAIRED = re.compile(rb'(?<!")"(?:"")*(?!")')  # quotes in a row of which one is left over if each has its double
+
+
+def find_end(text: bytes, separator: str) -> bool | None:
+    """Whether the first quote in some lines that is not doubled can end a field; None where there is no such quote."""
+    if b'"' in text and (found := UNPAIRED.search(text)):
+        return text.startswith((separator.encode(), b"\n", b"\r\n"), found.end()) or found.end() == len(text)
+    return None
 
 
 class Quotes:
@@ -39,6 +53,7 @@ class Quotes:
         self.wrong = [np.flatnonzero(np.where(odd == turn, *wrong)).data for turn in (False, True)]
         self.literal = np.zeros(len(self.at), bool)
         self.broken: list[int] = []  # rows
+        self.overdue: int | None = None  # the row where the last record began that has a quote without an end in time
 
     def decide(self, last: bool) -> int:
         """Find the quotes that are text and the rows that are broken; return how many rows are whole records.
@@ -52,8 +67,10 @@ class Quotes:
                 self.literal[found] = True
                 first = found + 1
                 continue
-            if found == len(self.at) and not last and len(self.text) - self.begin(row) <= LONGEST_RECORD:
-                return row
+            if found == len(self.at) and not last:
+                if len(self.text) - self.begin(row) <= LONGEST_RECORD:
+                    return row
+                self.overdue = row
             first = self.before[row]
             self.literal[self.before[row - 1] if row else 0 : first] = True
             self.literal[first : found + 1] = False

@@ -124,7 +124,14 @@ def test_records_are_those_that_pythons_reader_finds_one_by_one(monkeypatch: pyt
         separator = str(rng.choice(list(",;\t|")))
         text = "".join(rng.choice(pieces, rng.integers(1, 40))).replace(",", separator) + "\n"
         monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", int(rng.choice([1, 2, 5, 1000])))
-        assert read_records(text.encode(), separator) == list(read_slowly(text, separator)), repr(text)
+        longest = int(rng.choice([3, 10, 1000]))
+        monkeypatch.setattr("tasks.tables.quotes.LONGEST_RECORD", longest)
+        expected = list(read_slowly(text, separator))
+        try:
+            assert read_records(text.encode(), separator) == expected, repr(text)
+        except UserError:
+            long = [raw for _, raw, _ in expected if len(raw.encode()) >= longest]
+            assert long or "bad quoting" in [found for *_, found in expected], repr(text)
 
 
 @pytest.mark.parametrize("inside", ["7,8,9\n" * 2000, "7,8,9 " * 40_000])
@@ -136,14 +143,59 @@ def test_long_text_in_quotes_is_one_field(inside: str, monkeypatch: pytest.Monke
     ]
 
 
-def test_a_quote_that_does_not_end_in_time_costs_its_own_line(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def little_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 100)
     monkeypatch.setattr("tasks.tables.quotes.LONGEST_RECORD", 1000)
-    blocks = list(cut_blocks(io.BytesIO(b'1,2,"3\n' + b"4,5,6\n" * 1000), 2, ","))
+
+
+ROWS = "4,5,6\n" * 1000
+
+
+@pytest.mark.usefixtures("little_is_held")
+def test_a_quote_that_never_ends_costs_its_own_line() -> None:
+    data = f'1,2,"3\n{ROWS}'.encode()
+    blocks = list(cut_blocks(io.BytesIO(data), 2, ","))
     assert max(len(block.data) for block in blocks) < 1200, "no more is held than that"
     assert len(blocks[0].broken) == 1
-    records = read_records(b'1,2,"3\n' + b"4,5,6\n" * 1000)
+    records = read_records(data)
     assert records == [(2, '1,2,"3', "bad quoting"), *((line, "4,5,6", ["4", "5", "6"]) for line in range(3, 1003))]
+
+
+@pytest.mark.usefixtures("little_is_held")
+@pytest.mark.parametrize(
+    "later",
+    [
+        pytest.param('4,"5",6\n', id="a quote that begins a field"),
+        pytest.param('4,5" pipe,6\n', id="a quote in a field"),
+        pytest.param('4,"""5""",6\n', id="doubled ones behind one that begins a field"),
+        pytest.param('4,"",6\n4,"5",6\n', id="a quote after doubled ones"),
+    ],
+)
+def test_a_quote_that_can_be_no_end_shows_that_the_one_before_was_stray(later: str) -> None:
+    records = read_records(f'1,2,"3\n{ROWS}{later}{ROWS}'.encode())
+    assert [record for record in records if isinstance(record[2], str)] == [(2, '1,2,"3', "bad quoting")]
+    assert len(records) == 2001 + later.count("\n")
+
+
+@pytest.mark.usefixtures("little_is_held")
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(f'1,2,"{ROWS}"\n7,8,9\n', id="at the end of a line"),
+        pytest.param(f'1,2,"{ROWS}"\r\n7,8,9\n', id="at the end of a line of Windows"),
+        pytest.param(f'1,"{ROWS}",3\n7,8,9\n', id="before a separator"),
+        pytest.param(f'1,2,"{ROWS}"', id="at the end of the file"),
+        pytest.param(f'1,2,"{ROWS}""{ROWS}a ""b"" c""\n{ROWS}"""\n', id="after doubled ones"),
+        pytest.param(f'1,"a\nb","{ROWS}"\n', id="in the second field of several lines"),
+    ],
+)
+def test_text_in_quotes_that_is_too_long_fails_and_is_no_rows(separator: str, text: str) -> None:
+    data = ("4,5,6\n" + text).replace(",", separator).encode()
+    line = 4 if "a\nb" in text else 3
+    with pytest.raises(UserError, match=f"line {line} has a quote that does not end within"):
+        read_records(data, separator)
 
 
 def test_bytes_that_are_not_utf8_are_taken_one_by_one() -> None:

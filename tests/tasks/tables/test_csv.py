@@ -172,10 +172,12 @@ def test_a_quote_that_never_ends_costs_its_own_line() -> None:
         pytest.param('4,"",6\n4,"5",6\n', id="a quote after doubled ones"),
     ],
 )
-def test_a_quote_that_can_be_no_end_shows_that_the_one_before_was_stray(later: str) -> None:
-    records = read_records(f'1,2,"3\n{ROWS}{later}{ROWS}'.encode())
-    assert [record for record in records if isinstance(record[2], str)] == [(2, '1,2,"3', "bad quoting")]
-    assert len(records) == 2001 + later.count("\n")
+@pytest.mark.parametrize("stray", ['1,2,"3\n', f'1,"{"a" * 300}\nb","3\n'], ids=["alone", "behind others"])
+def test_a_quote_that_can_be_no_end_shows_that_the_one_before_was_stray(later: str, stray: str) -> None:
+    records = read_records(f'{stray}{ROWS}{later}{ROWS}4,5",6\n'.encode())
+    broken = [(2 + row, line, "bad quoting") for row, line in enumerate(stray.splitlines())]
+    assert [record for record in records if isinstance(record[2], str)] == broken
+    assert len(records) == 2001 + len(broken) + later.count("\n")
 
 
 @pytest.mark.usefixtures("little_is_held")

@@ -38,6 +38,11 @@ def entitle(title: str, mark: str = ": ") -> str:
     return f"{name}{mark}{title}" if (name := get_name()) else title
 
 
+def command() -> str:
+    """Begin a command line that a message gives as advice, so that it is one for this model."""
+    return f"linear-neuron --name {name}" if (name := get_name()) else "linear-neuron"
+
+
 def name_champion(name: str) -> str:
     """Name the resource of the events about a model's champion."""
     return f"linear-neuron.champion.{name}" if name else "linear-neuron.champion"

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.errors import UserError
+from tasks.name import command
 from tasks.parameters import Training
 from tasks.registry.champion import find_standings, read_champion, read_log
 from tasks.registry.versions import list_versions, read_files
@@ -21,7 +22,7 @@ def find_champion(store: Store, day: str = "") -> str:
     if not day:
         champion = read_champion(store)
         if champion is None:
-            raise UserError(f"{store.root} has no champion yet; make one by: linear-neuron retrain")
+            raise UserError(f"{store.root} has no champion yet; make one by: {command()} retrain")
         return champion.version
     served = [entry for entry in read_log(store) if entry["action"] != "refused"]
     before = [entry["version"] for entry in served if entry["at"][:10] <= day]
@@ -67,7 +68,7 @@ def render_models(rows: list[dict[str, Any]]) -> str:
     cells = []
     for row in rows:
         if row["bytes"] is None:
-            cells.append([row["version"], "", "", "", "", "", f"{row['status']}, see: linear-neuron verify", ""])
+            cells.append([row["version"], "", "", "", "", "", f"{row['status']}, see: {command()} verify", ""])
             continue
         cells.append(
             [
@@ -82,7 +83,7 @@ def render_models(rows: list[dict[str, Any]]) -> str:
             ]
         )
     reasons = [row["reason"] for row in rows]
-    return _render(heads, cells, reasons) or "There is no version yet; make one by: linear-neuron retrain\n"
+    return _render(heads, cells, reasons) or f"There is no version yet; make one by: {command()} retrain\n"
 
 
 def list_history(store: Store) -> list[dict[str, Any]]:

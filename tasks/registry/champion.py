@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tasks.errors import UserError
+from tasks.name import command
 from tasks.registry.log import append, is_logged, make_entry, read_lines
 from tasks.registry.versions import list_versions, read_version
 from tasks.steps import get_logger
@@ -62,7 +63,7 @@ def _parse(store: Store, data: bytes | None) -> Champion | None:
         good = served[-1] if served else (list_versions(store) or ["VERSION"])[-1]
         raise UserError(
             f"{store.root / POINTER} is damaged; the last known champion is {good}. "
-            f"Restore it by: linear-neuron promote {good}."
+            f"Restore it by: {command()} promote {good}."
         ) from error
 
 
@@ -149,7 +150,7 @@ def roll_back(store: Store, reason: str) -> Champion:
             if present and is_logged(store, key):
                 return present
             if present is None:
-                raise UserError("There is no champion yet; make one by: linear-neuron promote VERSION.")
+                raise UserError(f"There is no champion yet; make one by: {command()} promote VERSION.")
             version, previous = _find_way_back(store, present)
             read_version(store, version)
             change = {"version": version, "since": datetime.now(UTC), "previous": previous, "reason": reason}
@@ -170,7 +171,7 @@ def _find_way_back(store: Store, present: Champion) -> tuple[str, str | None]:
     lost = f"No longer in the store: {', '.join(gone)}. " if gone else ""
     if not here:
         raise UserError(
-            f"There is no champion before to go back to. {lost}Name a version instead: linear-neuron promote VERSION."
+            f"There is no champion before to go back to. {lost}Name a version instead: {command()} promote VERSION."
         )
     if lost:
         get_logger().warning("%sSo the champion before these is taken.", lost)

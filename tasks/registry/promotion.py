@@ -9,7 +9,7 @@ from tasks.dataset.rows import Floats, Predictions, Split
 from tasks.dataset.split import select_features
 from tasks.errors import UserError
 from tasks.model import ModelVersion
-from tasks.name import entitle, get_name, name_champion
+from tasks.name import command, entitle, get_name, name_champion
 from tasks.parameters import Promotion
 from tasks.registry.champion import Champion, PromotionDecision, promote, read_champion, roll_back
 from tasks.registry.log import is_logged, log_decision
@@ -50,7 +50,7 @@ def judge(
     if not np.isfinite([*challenger.weights, challenger.bias, *challenger_errors]).all():
         return say(False, "its numbers are not all finite.")
     if promotion.mode == "manual":
-        return say(False, f"promotion is manual; to promote it: linear-neuron promote {challenger.version}.")
+        return say(False, f"promotion is manual; to promote it: {command()} promote {challenger.version}.")
     if promotion.mode == "try":
         return say(False, "it was only tried, as promotion.mode asked.")
     if promotion.mode == "always":
@@ -73,7 +73,7 @@ def judge(
 
 def by_hand(challenger: ModelVersion) -> str:
     """Say how people promote a version that may be good."""
-    return f"to promote it by hand: linear-neuron promote {challenger.version}"
+    return f"to promote it by hand: {command()} promote {challenger.version}"
 
 
 def compare_errors(
@@ -192,7 +192,7 @@ def _compare_anew(
     if challenger.target != all_columns.target.name or not set(challenger.features) <= set(all_columns.names):
         raise UserError(
             f"it predicts {challenger.target} from {', '.join(challenger.features)}, and not all of these are in the "
-            f"dataset of today as they were; promote it by hand: linear-neuron promote {challenger.version}."
+            f"dataset of today as they were; promote it by hand: {command()} promote {challenger.version}."
         )
     predicted = challenger.linear_model.predict(select_features(all_columns, challenger.features).test.x)
     present = read_version(store, champion) if champion else None

@@ -8,6 +8,7 @@ from tasks.dataset.rows import Origin, Snapshot
 from tasks.dataset.sources import open_snapshot
 from tasks.errors import UserError
 from tasks.model import LinearModel, ModelVersion
+from tasks.name import command
 from tasks.registry.fingerprint import describe_code
 from tasks.registry.versions import read_version
 from tasks.steps import get_logger, task
@@ -27,7 +28,7 @@ def recall(version: str) -> tuple[ModelVersion, Snapshot, Path]:
     try:
         snapshot = open_snapshot(store, Origin(model.dataset["sha256"], "cache"))
     except UserError as error:
-        raise UserError(f"The dataset of {version}: {error}; fetch it anew by: linear-neuron retrain.") from None
+        raise UserError(f"The dataset of {version}: {error}; fetch it anew by: {command()} retrain.") from None
     return model, snapshot, make_temporary("reproduce-")
 
 

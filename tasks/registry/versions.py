@@ -17,6 +17,7 @@ from upath import UPath
 from tasks.dataset.boston import FILE
 from tasks.errors import UserError
 from tasks.model import ModelVersion
+from tasks.name import command
 from tasks.parameters import Dataset, ExampleInputs, Training
 from tasks.registry.fingerprint import fingerprint
 from tasks.steps import get_logger, task
@@ -95,7 +96,7 @@ def read_manifest(store: Store, version: str) -> dict[str, Any]:
     path = store.root.joinpath("models", version, MANIFEST)
     data = store.read(path) if version else None
     if data is None:
-        known = ", ".join(list_versions(store)[-5:]) or "none yet; make one by: linear-neuron retrain"
+        known = ", ".join(list_versions(store)[-5:]) or f"none yet; make one by: {command()} retrain"
         raise UserError(f"{store.root} has no complete version {version!r}; the newest are: {known}.")
     try:
         manifest = json.loads(data)
@@ -122,11 +123,11 @@ def read_files(store: Store, version: str) -> tuple[ModelVersion, dict[str, Any]
     path = store.root.joinpath("models", version, "model.json")
     data = store.read(path)
     if data is None or digest(data) != files.get("model.json", {}).get("sha256"):
-        raise UserError(f"{path} is not what its manifest says; see: linear-neuron verify.")
+        raise UserError(f"{path} is not what its manifest says; see: {command()} verify.")
     try:
         return ModelVersion.model_validate_json(data), files
     except ValidationError as error:
-        raise UserError(f"{path} is none that this release can read; see: linear-neuron verify.") from error
+        raise UserError(f"{path} is none that this release can read; see: {command()} verify.") from error
 
 
 @cache

@@ -13,6 +13,8 @@ from tests.deployments.helpers import CLEAN, QUICK, Api, Stack, eventually
 
 pytestmark = pytest.mark.usefixtures("silenced")
 FLOWS = {"weekly-retrain": "retrain", "daily-predict": "predict", "promote": "promote", "rollback": "rollback"}
+OWN_TABLE = ("--dataset.source", "sales/*.csv", "--dataset.features", "area", "--dataset.target", "price")
+OWN = {"source": "sales/*.csv", "features": ["area"], "target": "price"}
 ALWAYS = {"force": True, "promotion": {"mode": "always"}}
 
 
@@ -45,7 +47,10 @@ def unnamed(stack: Stack) -> dict[str, dict[str, Any]]:
 @pytest.fixture(scope="module")
 def models(stack: Stack, unnamed: dict[str, dict[str, Any]]) -> Iterator[Stack]:
     """The stack, which has the models sales and rent besides; they are gone after the module."""
-    deploy(stack, "--name", "sales", "--dataset.features", "LSTAT", "--training.epochs", "2", "--columns", "LSTAT=poor")
+    table = stack.log.parent / "sales" / "january.csv"
+    table.parent.mkdir()
+    table.write_text("area,price\n" + "".join(f"{area},{3 * area + area % 7}\n" for area in range(20, 220)))
+    deploy(stack, "--name", "sales", *OWN_TABLE, "--columns", "area=m2")
     deploy(stack, "--name", "rent", "--training.epochs", "2", PREFECT_API_URL=stack.api.url)
     yield stack
     for name in ("sales", "rent"):
@@ -70,8 +75,8 @@ def test_each_model_has_deployments_tags_and_parameters(models: Stack) -> None:
     sales, rent = find_deployments(models.api, "sales"), find_deployments(models.api, "rent")
     assert {tuple(deployment["tags"]) for deployment in sales.values()} == {("linear-neuron", "sales")}
     assert {tuple(deployment["tags"]) for deployment in rent.values()} == {("linear-neuron", "rent")}
-    assert sales["weekly-retrain"]["parameters"] == {"dataset": {"features": ["LSTAT"]}, "training": {"epochs": 2}}
-    assert sales["daily-predict"]["parameters"] == {"batch": {"columns": ["LSTAT=poor"], "inputs": ["inbox-sales"]}}
+    assert sales["weekly-retrain"]["parameters"] == {"dataset": OWN}
+    assert sales["daily-predict"]["parameters"] == {"batch": {"columns": ["area=m2"], "inputs": ["inbox-sales"]}}
     assert rent["daily-predict"]["parameters"] == {"batch": {"inputs": ["inbox-rent"]}}
     assert sales["promote"]["parameters"] == {}
     assert [schedule["slug"] for schedule in rent["weekly-retrain"]["schedules"]] == ["weekly"]
@@ -84,8 +89,8 @@ def test_deploying_one_model_leaves_the_others_alone(models: Stack, unnamed: dic
     before = written("rent")
     deploy(models, "--name", "sales", "--training.seed", "7")
     assert find_deployments(models.api, "sales")["weekly-retrain"]["parameters"] == {
-        "dataset": {"features": ["LSTAT"]},
-        "training": {"epochs": 2, "seed": 7},
+        "dataset": OWN,
+        "training": {"seed": 7},
     }, "what is not named stays"
     assert written("rent") == before
     assert written("") == [deployment["updated"] for deployment in unnamed.values()]
@@ -96,17 +101,17 @@ def test_deploying_one_model_leaves_the_others_alone(models: Stack, unnamed: dic
 
 def test_a_new_champion_starts_only_its_own_predictions(models: Stack) -> None:
     folder = models.log.parent
-    for name, column in (("sales", "poor"), ("rent", "RM")):
+    for name, column in (("sales", "m2"), ("rent", "RM")):
         (folder / f"inbox-{name}").mkdir(exist_ok=True)
         (folder / f"inbox-{name}" / f"{name}.csv").write_text(f"id,{column}\n007,6\n")
     before = find_predicts(models.api)
-    for name in ("sales", "rent"):
+    for name, title in (("sales", "price from area"), ("rent", "MEDV from RM")):
         run = models.api.trigger(ALWAYS, f"retrain/{name}.weekly-retrain")
         models.api.wait(run, "Completed")
         check_that_all_says_the_name(models.api, run, name)
         wait_for(folder, f"store-{name}/predictions/*/{name}.predictions.csv")
         (champion,) = folder.glob(f"store-{name}/models/*/report.html")
-        assert f"<h1>{name}: MEDV from " in champion.read_text()
+        assert f"<h1>{name}: {title}: version " in champion.read_text()
     # The event of sales has had all the time of rent's run.
     assert find_predicts(models.api) == sorted([*before, "rent.daily-predict", "sales.daily-predict"])
 

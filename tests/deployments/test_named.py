@@ -36,7 +36,8 @@ def test_the_second_deployment_of_the_readme_is_as_the_file_says(tmp_path: Path)
     configs = compose(read_deployments(file), known, "", {})
     assert names_of(configs) == [*NAMES, *(f"sales.{name}" for name in NAMES)]
     assert configs[4]["tags"] == ["linear-neuron", "sales"]
-    assert configs[4]["parameters"] == {"dataset": {"features": ["LSTAT"]}}
+    own = {"source": "sales/*.parquet", "features": ["area", "rooms"], "target": "price"}
+    assert configs[4]["parameters"] == {"dataset": own}
     assert configs[4]["schedules"] == [{"slug": "weekly", "cron": "0 5 * * MON", "timezone": "UTC"}]
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from tasks.errors import UserError
 from tasks.name import check_name, entitle, find_store
+from tasks.registry.catalogue import render_models
 from tasks.storage.store import Store
 
 
@@ -18,6 +19,12 @@ def test_a_good_name_stays_as_it_is(name: str) -> None:
 def test_a_bad_name_is_refused_in_one_sentence(name: str) -> None:
     with pytest.raises(UserError, match=r"^A model can't have the name .+ such as sales\.$"):
         check_name(name)
+
+
+def test_advice_is_for_the_named_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert render_models([]).endswith("by: linear-neuron retrain\n")
+    monkeypatch.setenv("LINEAR_NEURON_NAME", "sales")
+    assert render_models([]).endswith("by: linear-neuron --name sales retrain\n")
 
 
 def test_the_projects_own_name_is_that_of_the_unnamed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,9 @@
 """A published file: from the store's cache, from its address, or from the copy in the package."""
 
 import tempfile
+import threading
+import time
+from concurrent.futures import Future
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -15,6 +18,8 @@ from tasks.storage.files import TEMPORARY
 from tasks.storage.store import Store, digest
 
 SOURCES = ("cache", "network", "package")
+PIECE_BYTES = 4096
+TIMES_COPY = 10  # the size of the package's copy that is read of an answer at most
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,9 @@ def dataset_file(store: Store, sha256: str, suffix: str) -> UPath:
     return store.root / "datasets" / f"{sha256}{suffix}"
 
 
-def fetch_file(store: Store, file: PublishedFile, wanted: str, timeout: float = 20.0) -> tuple[bytes, Origin]:
+def fetch_file(
+    store: Store, file: PublishedFile, wanted: str, timeout: float = 20.0, deadline: float = 60.0
+) -> tuple[bytes, Origin]:
     """Find the bytes of a published file and keep them in the store.
 
     Args:
@@ -43,6 +50,7 @@ def fetch_file(store: Store, file: PublishedFile, wanted: str, timeout: float = 
         file: which file.
         wanted: the source to insist on, or `auto` for each in turn.
         timeout: seconds to wait for a connection, and for each next piece of the answer.
+        deadline: seconds for a whole download, however often it is tried.
 
     Raises:
         UserError: no source that may be used has bytes of the right digest.
@@ -51,7 +59,7 @@ def fetch_file(store: Store, file: PublishedFile, wanted: str, timeout: float = 
     remarks: list[str] = []
     for source in SOURCES if wanted == "auto" else (wanted,):
         try:
-            data = _read(source, file, cached, timeout)
+            data = _read(source, file, cached, timeout, deadline)
         except FileNotFoundError:
             remarks += [f"{source}: there is no file yet"] if wanted == source else []
         except (_UnavailableError, OSError) as error:
@@ -66,20 +74,66 @@ def fetch_file(store: Store, file: PublishedFile, wanted: str, timeout: float = 
     )
 
 
-def _read(source: str, file: PublishedFile, cached: UPath, timeout: float) -> bytes:
+def _read(source: str, file: PublishedFile, cached: UPath, timeout: float, deadline: float) -> bytes:
     """Read bytes of the right digest from one source."""
     if source == "cache":
         data = cached.read_bytes()
     elif source == "network":
-        data = _download(file, timeout)
+        data = _download_in_time(file, timeout, deadline)
     else:
-        data = (resources.files("tasks.dataset") / "data" / file.name).read_bytes()
+        data = _read_copy(file)
     if digest(data) != file.sha256:
         raise _UnavailableError(f"its sha256 is {digest(data)}, not {file.sha256}")
     return data
 
 
-def _download(file: PublishedFile, timeout: float) -> bytes:
+def _read_copy(file: PublishedFile) -> bytes:
+    return (resources.files("tasks.dataset") / "data" / file.name).read_bytes()
+
+
+def _download_in_time(file: PublishedFile, timeout: float, deadline: float) -> bytes:
+    """Download in a thread that is left behind at the deadline.
+
+    A server that sends a byte now and then, of the content or of the head before it, passes every other time-out.
+    """
+    outcome: Future[bytes] = Future()
+    downloader = _Downloader(timeout, time.monotonic() + deadline, TIMES_COPY * len(_read_copy(file)))
+
+    def work() -> None:
+        try:
+            outcome.set_result(_download(file, downloader))
+        except Exception as error:  # noqa: BLE001, whoever waits for the outcome raises it
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, name="download", daemon=True).start()
+    try:
+        return outcome.result(deadline)
+    except TimeoutError:
+        raise _UnavailableError(f"{file.url} did not send it within {deadline:g} s") from None
+
+
+class _Downloader:
+    """Downloads a file for pooch, whose own downloader would read on for ever."""
+
+    def __init__(self, timeout: float, end: float, limit: int) -> None:
+        self.timeout, self.end, self.limit = timeout, end, limit
+
+    def __call__(self, url: str, output_file: str, _: pooch.Pooch) -> None:
+        self._check_time()
+        with requests.get(url, stream=True, timeout=self.timeout) as response, Path(output_file).open("wb") as file:
+            response.raise_for_status()
+            for piece in response.iter_content(PIECE_BYTES):
+                file.write(piece)
+                if file.tell() > self.limit:
+                    raise _UnavailableError(f"{url} sends more than {self.limit:,} bytes, so it is another file")
+                self._check_time()
+
+    def _check_time(self) -> None:
+        if time.monotonic() > self.end:
+            raise TimeoutError
+
+
+def _download(file: PublishedFile, downloader: _Downloader) -> bytes:
     """Download by pooch, which checks the digest and tries three times with a growing pause."""
     pooch.get_logger().setLevel("WARNING")
     with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
@@ -91,7 +145,7 @@ def _download(file: PublishedFile, timeout: float) -> bytes:
             retry_if_failed=2,
         )
         try:
-            return Path(getter.fetch(file.name, downloader=pooch.HTTPDownloader(timeout=timeout))).read_bytes()
+            return Path(getter.fetch(file.name, downloader=downloader)).read_bytes()
         except (ValueError, requests.RequestException) as error:
             raise _UnavailableError(f"{file.url} failed three times, the last time with {_shorten(error)}") from error
 

@@ -4,6 +4,7 @@ import http.server
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from importlib import resources
 
@@ -23,6 +24,11 @@ class Address(http.server.ThreadingHTTPServer):
 
     behaviours: list[str]
     asked = 0
+    sent = 0  # bytes of an answer without an end
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.stopped = threading.Event()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -35,7 +41,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if behaviour == "fail":
             self.send_error(503)
             return
+        if behaviour == "drip the head":
+            self.drip(b"HTTP/1.0 200 OK\r\n" + b"".join(b"X-%d: 0\r\n" % number for number in range(90)))
+            return
         self.send_response(200)
+        if behaviour == "send for ever":
+            self.end_headers()
+            self.send_for_ever()
+            return
         self.send_header("Content-Length", str(len(GOOD)))
         self.end_headers()
         if behaviour == "lie":
@@ -46,8 +59,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.wfile.write(GOOD[:1000])
             self.wfile.flush()
             time.sleep(1.5)
+        elif behaviour == "drip":
+            self.drip(GOOD)
         else:
             self.wfile.write(GOOD)
+
+    def drip(self, data: bytes) -> None:
+        """Send a byte at a time until the other side is gone."""
+        with suppress(OSError):
+            for byte in data:
+                self.wfile.write(bytes([byte]))
+                if self.server.stopped.wait(0.1):
+                    return
+
+    def send_for_ever(self) -> None:
+        with suppress(OSError):
+            while not self.server.stopped.is_set():
+                self.server.sent += self.connection.send(bytes(1 << 16))
 
     def log_message(self, *_: object) -> None:
         pass
@@ -61,7 +89,7 @@ def serve() -> Iterator[Serve]:
     servers = []
 
     def start(*behaviours: str) -> tuple[Address, PublishedFile]:
-        server = Address(("127.0.0.1", 0), Handler)
+        server = Address()
         server.behaviours = list(behaviours)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
@@ -69,12 +97,13 @@ def serve() -> Iterator[Serve]:
 
     yield start
     for server in servers:
+        server.stopped.set()
         server.shutdown()
         server.server_close()
 
 
-def fetch(store: Store, file: PublishedFile, wanted: str = "auto", timeout: float = 20) -> Origin:
-    data, origin = fetch_file(store, file, wanted, timeout)
+def fetch(store: Store, file: PublishedFile, wanted: str = "auto", timeout: float = 20, deadline: float = 60) -> Origin:
+    data, origin = fetch_file(store, file, wanted, timeout, deadline)
     assert data == GOOD
     return origin
 
@@ -97,6 +126,23 @@ def test_a_source_that_recovers_is_tried_again(store: Store, serve: Serve, troub
     assert fetch(store, file, "network", timeout=0.5).source == "network"
     assert address.asked == 2
     assert dataset_file(store, FILE.sha256, ".npz").read_bytes() == GOOD
+
+
+@pytest.mark.parametrize("trouble", ["drip", "drip the head"])
+def test_a_source_that_drips_is_left_at_the_deadline(store: Store, serve: Serve, trouble: str) -> None:
+    _, file = serve(trouble)
+    found = fetch(store, file, deadline=1)
+    assert found.source == "package"
+    assert found.remarks == (f"network: {file.url} did not send it within 1 s",)
+
+
+def test_a_source_that_sends_for_ever_is_read_to_the_limit(store: Store, serve: Serve) -> None:
+    address, file = serve("send for ever")
+    found = fetch(store, file)
+    limit = 10 * len(GOOD)
+    assert found.remarks == (f"network: {file.url} sends more than {limit:,} bytes, so it is another file",)
+    assert address.asked == 1
+    assert address.sent < limit + (16 << 20), "no more than what waits in the network's buffers"
 
 
 def test_a_source_with_the_wrong_digest_is_refused_and_the_next_one_tried(store: Store, serve: Serve) -> None:

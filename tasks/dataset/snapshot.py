@@ -4,6 +4,8 @@ The same rows give the same bytes whatever they came from, since they stand in t
 """
 
 import atexit
+import math
+import os
 import shutil
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -30,6 +32,7 @@ from tasks.tables.csv import write_chunks
 
 WRITTEN_ROWS = 1 << 18  # rows that are put in order and written at a time
 REJECTS_HEADER = b"file,line,column,value,reason,raw\n"
+NEEDED = 2.5  # bytes of memory for each byte of a record: copies in float32, predictions, and what a step adds up
 SCALE = 2.0**64  # hashes lie below it
 
 
@@ -95,6 +98,7 @@ def take_snapshot(store: Store, dataset: Dataset) -> Snapshot:
     if not (folder / "records").stat().st_size:
         raise UserError("No row is left to learn from after --dataset.as-of or --dataset.sample.")
     records = np.memmap(folder / "records", kind, mode="r")
+    check_size(len(records), kind, read_memory())
     _check_age(records, dataset)
     if dataset.key:
         _check_keys(records, source, dataset)
@@ -140,6 +144,26 @@ def _keep(store: Store, path: Path, place: UPath) -> Path:
         return path
     path.unlink()
     return Path(place.path)
+
+
+def read_memory() -> int:
+    """Return how many bytes of memory this machine has."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def check_size(rows: int, kind: np.dtype[Any], memory: int) -> None:
+    """Refuse a table that is too big to be learned from in so many bytes of memory.
+
+    Raises:
+        UserError: says how much of it would fit.
+    """
+    needed = rows * kind.itemsize * NEEDED
+    if needed > memory:
+        share = math.floor(100 * memory / needed) / 100
+        raise UserError(
+            f"The table has {rows:,} rows, which need {needed / 1e9:,.0f} GB of memory, and this machine has "
+            f"{memory / 1e9:,.0f} GB; learn from a share of them by --dataset.sample {max(share, 0.001):g}."
+        )
 
 
 def _check_age(records: Records, dataset: Dataset) -> None:

@@ -17,7 +17,7 @@ class Dataset(Parameters, hide_input_in_errors=True):
 
     connection: Connection = ""
     """Name of the database of a query, never its address. That is in the environment as
-    LINEAR_NEURON_CONNECTION_<NAME>, or in a Prefect Secret block of this name."""
+    LINEAR_NEURON_CONNECTION_NAME, or in a Prefect Secret block of this name."""
 
     features: list[str] = Field(["RM"], min_length=1)
     """Columns the neuron reads, by name. RM is the average number of rooms of a dwelling."""

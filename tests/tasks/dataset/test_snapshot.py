@@ -13,8 +13,9 @@ import pytest
 from backports import zstd
 from sqlalchemy import create_engine, text
 
+from tasks.dataset.records import record_type
 from tasks.dataset.rows import Snapshot
-from tasks.dataset.snapshot import take_snapshot
+from tasks.dataset.snapshot import check_size, read_memory, take_snapshot
 from tasks.dataset.sources import open_snapshot
 from tasks.errors import UserError
 from tasks.parameters import Dataset
@@ -273,3 +274,11 @@ def test_a_table_that_changes_while_it_is_read_is_refused(take: Take, tmp_path: 
         patch.setattr(reading, "cut_blocks", cut_and_grow)
         with pytest.raises(UserError, match="it changed while it was being read"):
             take(str(path))
+
+
+def test_a_table_beyond_memory_is_told_what_fits() -> None:
+    kind = record_type(["area", "rooms", "price"], timed=False)
+    check_size(10_000_000, kind, 1 << 30)
+    with pytest.raises(UserError, match=r"100,000,000 rows, which need 8 GB .* this machine has 1 GB; .*\.sample 0\.13"):
+        check_size(100_000_000, kind, 1 << 30)
+    assert read_memory() > 1 << 28

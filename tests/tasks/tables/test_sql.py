@@ -6,6 +6,8 @@ from pathlib import Path
 import duckdb
 import polars as pl
 import pytest
+from prefect import flow
+from prefect.blocks.system import Secret
 
 from tasks.errors import UserError
 from tasks.tables.sql import read_query, read_text
@@ -84,3 +86,15 @@ def test_a_duckdb_file_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         rows("delete from sales", "duck")
     with pytest.raises(UserError, match="The query on duck failed"):
         rows("select gone from sales", "duck")
+
+
+def test_an_address_may_be_in_a_secret_block(server: str, database: Path) -> None:
+    Secret(value=f"sqlite:///{database}").save("ware-house-2", overwrite=True)
+
+    @flow
+    def count(connection: str) -> int:
+        return len(rows("select * from sales", connection))
+
+    assert count("WARE_HOUSE_2") == 3
+    with pytest.raises(UserError, match="There is no address for the connection nowhere"):
+        count("nowhere")

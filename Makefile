@@ -35,6 +35,7 @@ bench: .venv/done
 	$(bin)/python -m tests.benchmarks.retraining
 	$(bin)/python -m tests.benchmarks.commands
 	$(bin)/python -m tests.benchmarks.training
+	$(bin)/python -m tests.benchmarks.sources
 	$(bin)/python -m tests.benchmarks.scoring
 	$(bin)/python -m tests.benchmarks.clicking
 

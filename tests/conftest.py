@@ -1,7 +1,6 @@
 """What the tests share: one real Prefect server, and one version trained by the real flow."""
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -28,8 +27,9 @@ from flows.retrain import retrain
 from tasks.model import Histogram, ModelVersion
 from tasks.parameters import Dataset
 from tasks.storage.store import Store
-from tests.deployments.helpers import Stack, Webhook, free_port, report_missing
+from tests.deployments.helpers import Stack, Webhook
 from tests.helpers import Run, make_version
+from tests.postgres import run_postgres
 
 
 @pytest.fixture(scope="session")
@@ -62,30 +62,9 @@ def trained_store(server: str, tmp_path_factory: pytest.TempPathFactory) -> Stor
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """A new PostgreSQL cluster of its own user, on loopback; yields Prefect's connection URL for it."""
-    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    initdb = found[-1] if found else shutil.which("initdb")
-    if not initdb:
-        report_missing("PostgreSQL", "postgresql")
-    # PostgreSQL refuses to be root, and its own user can't see below pytest's private folder.
-    folder = tempfile.mkdtemp(prefix="linear-neuron-postgres-")
-    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
-    if user:
-        shutil.chown(folder, "postgres")
-    port = free_port()
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    data = f"{folder}/data"
-    subprocess.run(
-        [*user, str(initdb), "-D", data, "-U", "prefect", "-A", "trust"],
-        check=True,
-        capture_output=True,
-        cwd="/",
-    )
-    control = [*user, str(Path(initdb).with_name("pg_ctl")), "-D", data, "-w", "-l", f"{folder}/log"]
-    subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, cwd="/")
-    yield f"postgresql+asyncpg://prefect@127.0.0.1:{port}/postgres"
-    subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd="/")
-    shutil.rmtree(folder)
+    """A new PostgreSQL cluster; yields Prefect's connection URL for it."""
+    with run_postgres() as address:
+        yield address.replace("postgresql://", "postgresql+asyncpg://")
 
 
 @pytest.fixture(scope="session")

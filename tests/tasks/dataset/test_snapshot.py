@@ -279,6 +279,8 @@ def test_a_table_that_changes_while_it_is_read_is_refused(take: Take, tmp_path: 
 def test_a_table_beyond_memory_is_told_what_fits() -> None:
     kind = record_type(["area", "rooms", "price"], timed=False)
     check_size(10_000_000, kind, 1 << 30)
-    with pytest.raises(UserError, match=r"100,000,000 rows, which need 8 GB .* this machine has 1 GB; .*\.sample 0\.13"):
+    with pytest.raises(
+        UserError, match=r"100,000,000 rows, which need 8 GB .* this machine has 1 GB; .*\.sample 0\.13"
+    ):
         check_size(100_000_000, kind, 1 << 30)
     assert read_memory() > 1 << 28

@@ -1,0 +1,80 @@
+"""A user's own table through the whole of retrain, and again when it has grown."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flows.reproduce import reproduce
+from flows.retrain import retrain
+from tasks.errors import UserError
+from tasks.parameters import Dataset, Promotion
+from tasks.registry.catalogue import list_history
+from tasks.registry.verify import verify
+from tasks.registry.versions import read_version
+from tasks.storage.store import Store
+
+COLUMNS = {"features": ["area", "rooms"], "target": "price", "time": "sold_on", "max_bad_rows": 1}
+
+
+def write_month(folder: Path, month: int, slope: float) -> None:
+    rng = np.random.default_rng(month)
+    with (folder / f"2026-{month:02}.csv").open("w") as file:
+        file.write("id,sold_on,area,rooms,price\n")
+        for number in range(200):
+            area, rooms = rng.uniform(30, 200), rng.integers(1, 9)
+            price = slope * area + 20 * rooms + rng.normal(0, 5)
+            file.write(f"{month}-{number},2026-{month:02}-{1 + number // 8:02},{area:.1f},{rooms},{price:.2f}\n")
+
+
+@pytest.fixture
+def sales(store: Store, tmp_path: Path) -> Path:
+    (folder := tmp_path / "sales").mkdir()
+    for month in (1, 2, 3):
+        write_month(folder, month, 3)
+    return folder
+
+
+def test_new_rows_are_learned_from_and_old_ones_are_not_again(sales: Path, store: Store) -> None:
+    with (sales / "2026-03.csv").open("a") as file:
+        file.write("3-200,2026-03-28,n/a,2,300\n")
+    dataset = Dataset.model_validate({"source": str(sales)} | COLUMNS)
+    first = read_version(store, Path(retrain.fn(dataset)).name)
+    assert first.training["recipe"] == "converged"
+    assert first.weights == pytest.approx([3, 20], rel=0.02)
+    assert first.dataset["rule"] == "time"
+    assert first.contract["area"]["low"] == pytest.approx(30, abs=1)
+    rejects = store.root / "models" / first.version / "rejects.csv"
+    ((path, line, column, value, *_),) = list(csv.reader(rejects.read_text().splitlines()))[1:]
+    assert (Path(path).name, line, column, value) == ("2026-03.csv", "202", "area", "n/a")
+    assert Path(retrain.fn(dataset)).name == first.version
+    write_month(sales, 4, 4)
+    write_month(sales, 5, 4)
+    second = read_version(store, Path(retrain.fn(dataset)).name)
+    assert second.version != first.version
+    (_, decision) = list_history(store)
+    assert decision["action"] == "promoted"
+    assert "on 200 rows that neither has learned from" in decision["reason"]
+    assert reproduce.fn(first.version)[0]
+    assert verify(store) == []
+
+
+def test_a_grown_table_without_times_is_compared_on_rows_new_to_both(sales: Path, store: Store) -> None:
+    dataset = Dataset.model_validate({"source": str(sales), "key": "id"} | COLUMNS | {"time": ""})
+    retrain.fn(dataset)
+    write_month(sales, 4, 3)
+    retrain.fn(dataset, promotion=Promotion(tolerance=0.5))
+    (_, decision) = list_history(store)
+    test_rows = json.loads((store.root / "models" / decision["version"] / "metrics.json").read_text())["test"]["rows"]
+    assert f"on {test_rows:,} rows that neither has learned from" in decision["reason"]
+
+
+def test_nothing_is_published_of_what_teaches_nothing(sales: Path, store: Store) -> None:
+    (sales / "2026-01.csv").write_text("id,sold_on,area,rooms,price\na,2026-01-01,1,2,3\nb,2026-01-02,2,2,4\n")
+    (sales / "2026-02.csv").unlink()
+    (sales / "2026-03.csv").unlink()
+    with pytest.raises(UserError, match="too few rows"):
+        retrain.fn(Dataset.model_validate({"source": str(sales)} | COLUMNS))
+    assert store.names("models") == []

@@ -1,0 +1,39 @@
+"""A PostgreSQL of our own, for tests and benchmarks."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.deployments.helpers import free_port, report_missing
+
+
+@contextmanager
+def run_postgres() -> Iterator[str]:
+    """Run a new cluster of its own user on loopback; gives the URL of its database, without a driver."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    initdb = found[-1] if found else shutil.which("initdb")
+    if not initdb:
+        report_missing("PostgreSQL", "postgresql")
+    # PostgreSQL refuses to be root, and its own user can't see below pytest's private folder.
+    folder = tempfile.mkdtemp(prefix="linear-neuron-postgres-")
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if user:
+        shutil.chown(folder, "postgres")
+    port = free_port()
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    data = f"{folder}/data"
+    subprocess.run(
+        [*user, str(initdb), "-D", data, "-U", "prefect", "-A", "trust"],
+        check=True,
+        capture_output=True,
+        cwd="/",
+    )
+    control = [*user, str(Path(initdb).with_name("pg_ctl")), "-D", data, "-w", "-l", f"{folder}/log"]
+    subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, cwd="/")
+    yield f"postgresql://prefect@127.0.0.1:{port}/postgres"
+    subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd="/")
+    shutil.rmtree(folder)

@@ -13,7 +13,16 @@ from tasks.dataset.records import HASH, TIME, Records
 from tasks.dataset.rows import Hashes
 from tasks.errors import UserError
 from tasks.parameters import Dataset
-from tasks.tables.contract import F32, TEXT, Reason, check_types, explain_number, explain_rejects, read_number
+from tasks.tables.contract import (
+    F32,
+    TEXT,
+    Reason,
+    check_types,
+    explain_bounds,
+    explain_number,
+    explain_rejects,
+    read_number,
+)
 
 KNOWN, KEY = "\0known", "\0key"  # names that no column of a table has
 FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
@@ -72,10 +81,9 @@ def clean_rows(piece: Piece, dataset: Dataset) -> tuple[pl.DataFrame, pl.DataFra
     values = {name: read_number(name, **style[name]) for name in names}
     fine = [values[name].cast(F32).is_finite().fill_null(value=False) for name in names]
     reasons = [explain_number(name, **style[name]) for name in names]
-    for name, (least, greatest) in dataset.limits.items():
-        inside = values[name].is_between(least, greatest)
-        fine.append(inside.fill_null(value=False))
-        reasons.append((name, pl.col(name).cast(TEXT), pl.when(~inside).then(pl.lit("out of bounds"))))
+    for name, limits in dataset.limits.items():
+        fine.append(values[name].is_between(*limits).fill_null(value=False))
+        reasons.append(explain_bounds(name, values[name], limits))
     kept = [values[name].alias(name) for name in numbers]
     for alias, name in ((TIME, dataset.time), (KNOWN, dataset.known_at)):
         if name:

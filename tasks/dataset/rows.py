@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,7 @@ class Origin:
     sha256: str
     source: str  # cache, network or package; of a user's own table what was asked for
     remarks: tuple[str, ...] = ()  # what went wrong with the sources tried before
-    details: dict[str, str | int] = field(default_factory=dict)  # of a user's own table: rows, input, time, connection
+    details: dict[str, Any] = field(default_factory=dict)  # of a user's own table: rows, input, time, connection
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,9 @@ def take_snapshot(store: Store, dataset: Dataset) -> Snapshot:
     _write_records(folder / "snapshot", records, order)
     sha256 = digest_file(folder / "snapshot")
     details: dict[str, Any] = {"rows": len(order), "input": source.describe(), "read_at": read_at.isoformat()}
-    details |= {name: value for name in ("connection", "key", "time", "as_of") if (value := getattr(dataset, name))}
+    details |= {
+        name: value for name in ("connection", "key", "time", "as_of", "bounds") if (value := getattr(dataset, name))
+    }
     origin = Origin(sha256, dataset.source, details=details)
     path = _keep(store, folder / "snapshot", dataset_file(store, sha256, SUFFIX))
     del records

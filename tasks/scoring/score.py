@@ -6,12 +6,13 @@ too few or too many fields itself, but it gives up a whole file for one stray qu
 
 import operator
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
+from tasks.parameters.base import read_bounds
 from tasks.scoring.manifest import BatchRun, Counts
 from tasks.tables.contract import F32, LINE, RAW, TEXT, explain_unpredicted, read_number
 from tasks.tables.csv import Block, parse_block, write_chunks
@@ -40,6 +41,13 @@ class Scorer:
     def decimal_comma(self) -> bool:
         """Whether a number may have a decimal comma, since commas don't separate columns."""
         return self.separator != ","
+
+    @cached_property
+    def limits(self) -> dict[str, tuple[float, float] | None]:
+        """Column of each feature -> within what its values must lie, if that was said when the model was made."""
+        model = self.batch_run.model
+        limits = dict(map(read_bounds, model.dataset.get("bounds", [])))
+        return {name: limits.get(feature) for name, feature in zip(self.names, model.features, strict=True)}
 
     def score_block(self, block: Block) -> Scored:
         """Predict a block of CSV. To CSV its lines stay as they are, to Parquet every column is text."""
@@ -93,11 +101,16 @@ class Scorer:
         terms = [value * pl.lit(weight, F32) for value, weight in zip(x, model.weights, strict=True)]
         ranges = [[pl.lit(end, F32) for end in model.ranges[feature]] for feature in model.features]
         inside = [value.is_between(low, high) for value, (low, high) in zip(x, ranges, strict=True)]
+        total = reduce(operator.add, terms) + pl.lit(model.bias, F32)
+        if bounded := [
+            value.is_between(*ends) for value, ends in zip(values, self.limits.values(), strict=True) if ends
+        ]:
+            total = pl.when(pl.all_horizontal(bounded)).then(total)
         half, prediction = pl.lit(model.intervals[str(self.batch_run.batch.interval)], F32), pl.col("prediction")
         lazy = rows.lazy().select(
             LINE,
             *keep,
-            prediction=reduce(operator.add, terms) + pl.lit(model.bias, F32),
+            prediction=total,
             extrapolated=~pl.all_horizontal(inside),
         )
         added = {"prediction_low": prediction - half, "prediction_high": prediction + half}
@@ -105,7 +118,7 @@ class Scorer:
 
     def explain(self, bad: pl.DataFrame, raw: pl.Expr) -> pl.DataFrame:
         """Return rows without a prediction as rejects."""
-        return explain_unpredicted(bad, self.names, raw, decimal_comma=self.decimal_comma)
+        return explain_unpredicted(bad, self.limits, raw, decimal_comma=self.decimal_comma)
 
     def count(self, table: pl.DataFrame, rejects: pl.DataFrame) -> Counts:
         """Count what the summary says of some rows; the histogram has the even bins of the training targets'."""

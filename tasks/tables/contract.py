@@ -68,9 +68,21 @@ def explain_rejects(bad: pl.DataFrame, found: list[Reason], raw: pl.Expr) -> pl.
     )
 
 
-def explain_unpredicted(bad: pl.DataFrame, names: list[str], raw: pl.Expr, *, decimal_comma: bool) -> pl.DataFrame:
-    """Return rows without a finite prediction as rejects: a feature is no finite number, or the sum is none."""
-    found = [explain_number(name, strip=bad.schema[name] == TEXT, decimal_comma=decimal_comma) for name in names]
+def explain_bounds(name: str, value: pl.Expr, limits: tuple[float, float]) -> Reason:
+    """Say that a number is out of bounds."""
+    return name, pl.col(name).cast(TEXT), pl.when(~value.is_between(*limits)).then(pl.lit("out of bounds"))
+
+
+def explain_unpredicted(
+    bad: pl.DataFrame, limits: dict[str, tuple[float, float] | None], raw: pl.Expr, *, decimal_comma: bool
+) -> pl.DataFrame:
+    """Return rows without a finite prediction as rejects: a feature is not as it must be, or the sum is not finite.
+
+    `limits` has every feature's column, and within what its values must lie, if that was said.
+    """
+    style = {name: {"strip": bad.schema[name] == TEXT, "decimal_comma": decimal_comma} for name in limits}
+    found = [explain_number(name, **style[name]) for name in limits]
+    found += [explain_bounds(name, read_number(name, **style[name]), ends) for name, ends in limits.items() if ends]
     return explain_rejects(bad, [*found, ("prediction", pl.lit(""), pl.lit("overflow"))], raw)
 
 

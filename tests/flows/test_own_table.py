@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from flows.predict import predict
 from flows.reproduce import reproduce
 from flows.retrain import retrain
 from tasks.errors import UserError
-from tasks.parameters import Dataset, Promotion
+from tasks.parameters import Batch, Dataset, Promotion
 from tasks.registry.catalogue import list_history
 from tasks.registry.verify import verify
 from tasks.registry.versions import read_version
@@ -78,3 +79,15 @@ def test_nothing_is_published_of_what_teaches_nothing(sales: Path, store: Store)
     with pytest.raises(UserError, match="too few rows"):
         retrain.fn(Dataset.model_validate({"source": str(sales)} | COLUMNS))
     assert store.names("models") == []
+
+
+def test_bounds_hold_for_the_rows_to_predict_too(sales: Path, store: Store, tmp_path: Path) -> None:
+    bounds = {"bounds": ["rooms=1..8", "area=..200"]}
+    retrain.fn(Dataset.model_validate({"source": str(sales)} | COLUMNS | bounds))
+    (tmp_path / "new.csv").write_text("area,rooms\n50,2\n50, 9 \n250,2\n50,8\n")
+    location = Path(predict.fn(Batch(inputs=[str(tmp_path / "new.csv")])))
+    assert len((location / "new.predictions.csv").read_text().splitlines()) == 3
+    assert (location / "new.rejects.csv").read_text().splitlines()[1:] == [
+        '3,rooms, 9 ,out of bounds,"50, 9 "',
+        '4,area,250,out of bounds,"250,2"',
+    ]

@@ -51,25 +51,37 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, UnavailableError) or not isinstance(error, UserError)
 
 
-REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EMFILE, errno.ENFILE}
+REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EMFILE, errno.ENFILE, errno.EIO}
 
 
 def _explain(fn: Callable[P, R]) -> Callable[P, R]:
-    """Have a function say in one sentence that the disk is full or read-only, or too many files are open."""
+    """Have a function say in one sentence that the machine refuses, or that an object store does not answer.
+
+    The former is a disk that is full, broken or read-only, or too many open files.
+    """
 
     @wraps(fn)
     def explained(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             return fn(*args, **kwargs)
-        except OSError as error:
-            if error.errno not in REFUSALS:
-                raise
-            reason = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-            raise UserError(
-                f"This machine refuses to go on: {reason}. Mend its space, permissions or limits."
-            ) from error
+        except Exception as error:
+            if sentence := _find_sentence(error):
+                raise sentence from error
+            raise
 
     return explained
+
+
+def _find_sentence(error: Exception) -> UserError | None:
+    """Put in a sentence what the machine or an object store refuses; None for any other error."""
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        reason = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+        return UserError(f"This machine refuses to go on: {reason}. Mend its space, permissions or limits.")
+    # The S3 client is an optional extra, so its errors can only be told by their module; s3fs makes OSErrors of some.
+    for known in (error, error.__cause__ if isinstance(error, OSError) else None):
+        if "botocore" in type(known).__module__:
+            return UnavailableError(f"The object store does not answer as it should: {error}. Try again when it does.")
+    return None
 
 
 class Limits(TypedDict):

@@ -15,7 +15,7 @@ from tasks.registry.champion import POINTER, Champion, peek, read_champion, read
 from tasks.registry.pending import PENDING
 from tasks.registry.versions import list_versions, read_versions, version_folder
 from tasks.steps import get_logger, task
-from tasks.storage.files import TEMPORARY
+from tasks.storage.files import TEMPORARY, user_errors
 from tasks.storage.store import MANIFEST, SCRATCH, TRIES, Store, make_conflict
 
 BATCH = re.compile(r".+-[0-9a-f]{8}")  # what the folder of a batch is called, after the version
@@ -81,11 +81,12 @@ def _expired_batches(store: Store, champion: Champion | None, before: datetime) 
 
 
 def _used_by_batches(store: Store, versions: list[str], expired: list[str]) -> set[str]:
-    batches = [
-        name
-        for name in store.names("predictions")
-        if name not in expired and not (store.root / "predictions" / name / MANIFEST).exists()
-    ]
+    with user_errors(store.root):
+        batches = [
+            name
+            for name in store.names("predictions")
+            if name not in expired and not (store.root / "predictions" / name / MANIFEST).exists()
+        ]
     return {version for version in versions if any(batch.startswith(f"{version}-") for batch in batches)}
 
 

@@ -1,5 +1,6 @@
 """What the tests share: one real Prefect server, and one version trained by the real flow."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -29,7 +30,7 @@ from tasks.parameters import Dataset
 from tasks.storage.store import Store
 from tests.deployments.helpers import Stack, Webhook
 from tests.helpers import Run, make_version
-from tests.postgres import run_postgres
+from tests.postgres import Postgres, run_postgres
 
 
 @pytest.fixture(scope="session")
@@ -61,10 +62,16 @@ def trained_store(server: str, tmp_path_factory: pytest.TempPathFactory) -> Stor
 
 
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[str]:
-    """A new PostgreSQL cluster; yields Prefect's connection URL for it."""
-    with run_postgres() as address:
-        yield address.replace("postgresql://", "postgresql+asyncpg://")
+def cluster() -> Iterator[Postgres]:
+    """A new PostgreSQL cluster."""
+    with run_postgres() as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def postgres(cluster: Postgres) -> str:
+    """Prefect's connection URL for the cluster."""
+    return cluster.url.replace("postgresql://", "postgresql+asyncpg://")
 
 
 @pytest.fixture(scope="session")
@@ -94,6 +101,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterato
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The URL of a bucket on a real S3-speaking server on loopback."""
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # It would log each of many thousand requests.
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

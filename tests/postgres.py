@@ -6,14 +6,27 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.deployments.helpers import free_port, report_missing
 
 
+@dataclass(frozen=True)
+class Postgres:
+    """A PostgreSQL cluster, and the command that starts and stops it."""
+
+    url: str  # of its database, without a driver
+    control: list[str]
+
+    def restart(self) -> None:
+        """End every connection at once, as a machine that dies would, and start it again."""
+        subprocess.run([*self.control, "-m", "immediate", "restart"], check=True, capture_output=True, cwd="/")
+
+
 @contextmanager
-def run_postgres() -> Iterator[str]:
-    """Run a new cluster of its own user on loopback; gives the URL of its database, without a driver."""
+def run_postgres() -> Iterator[Postgres]:
+    """Run a new cluster of its own user on loopback."""
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
     initdb = found[-1] if found else shutil.which("initdb")
     if not initdb:
@@ -34,6 +47,6 @@ def run_postgres() -> Iterator[str]:
     )
     control = [*user, str(Path(initdb).with_name("pg_ctl")), "-D", data, "-w", "-l", f"{folder}/log"]
     subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, cwd="/")
-    yield f"postgresql://prefect@127.0.0.1:{port}/postgres"
+    yield Postgres(f"postgresql://prefect@127.0.0.1:{port}/postgres", control)
     subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd="/")
     shutil.rmtree(folder)

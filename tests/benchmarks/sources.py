@@ -62,8 +62,8 @@ def write_table(folder: Path, postgres: str) -> dict[str, tuple[str, str, str]]:
 
 def main(rounds: int) -> None:
     """Print a table: each source by ours, Polars and pandas."""
-    with tempfile.TemporaryDirectory() as folder, run_postgres() as address:
-        sources = write_table(Path(folder), address.replace("postgresql", "postgresql+psycopg"))
+    with tempfile.TemporaryDirectory() as folder, run_postgres() as cluster:
+        sources = write_table(Path(folder), cluster.url.replace("postgresql", "postgresql+psycopg"))
         environment = os.environ | {"LINEAR_NEURON_STORE": f"{folder}/store"}
         for name, (kind, source, database) in sources.items():
             ours = ("sql:" if database else "") + source

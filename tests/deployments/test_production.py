@@ -1,11 +1,13 @@
 """`linear-neuron up` at a server of somebody else's: PostgreSQL, an auth string, restarts and downtime."""
 
 import signal
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import httpx
 
 from tests.deployments.helpers import ENDLESS, QUICK, Server, Stack, eventually
+from tests.postgres import Postgres
 
 
 def test_a_request_without_the_auth_string_gets_401(production: Stack) -> None:
@@ -28,6 +30,25 @@ def test_a_run_and_its_slot_outlive_a_restart_of_the_server(production: Stack, g
     newcomer = production.api.wait(production.api.trigger(QUICK), "Cancelled")
     assert newcomer["state"]["message"] == "Deployment concurrency limit reached."
     production.api.wait(run, "Completed", seconds=120)
+
+
+def test_a_run_outlives_a_restart_of_the_database(production: Stack, cluster: Postgres) -> None:
+    run = production.api.trigger({"training": {"epochs": 10_000}})
+    production.api.wait(run, "Running")
+    shown = eventually(lambda: progress(production, run), 60, "it shows how far it is")
+
+    cluster.restart()
+
+    eventually(lambda: progress(production, run) > shown, 60, "it shows how far it is by now")
+    assert production.api.run(run)["state_name"] == "Running", "the run was too short for this test"
+    production.api.wait(run, "Completed", seconds=120)
+
+
+def progress(stack: Stack, run: str) -> float:
+    """How far a run says that it is, in percent; 0 where the server can't say for now."""
+    with suppress(httpx.HTTPStatusError):
+        return max([0.0, *(float(item["data"]) for item in stack.api.artifacts(run) if item["type"] == "progress")])
+    return 0
 
 
 def test_of_three_missed_schedules_only_the_newest_runs_and_the_others_say_they_were_superseded(

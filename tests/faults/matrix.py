@@ -25,12 +25,12 @@ from tasks.errors import UserError
 from tasks.registry.champion import promote, read_champion, read_log
 from tasks.registry.verify import verify
 from tasks.storage.store import Store, digest, locate
-from tests.faults.faults import Fault
+from tests.faults.faults import REFUSABLE, Fault, Kind
 from tests.faults.zygote import Outcome, Zygote
 from tests.helpers import make_version
 
 A, B = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"
-KILLS, REQUESTS = {"step", "torn write"}, {"request", "reply", "lost reply"}
+SIZED: set[Kind] = {"torn write", "disk full at a size"}  # of which every size is worth a try
 HARM = ("loss", "wrong answer", "traceback", "hang", "litter")
 VOLATILE = re.compile(rb'"(at|since|created_at|id)": ?"[^"]*"')
 NEW = re.compile(r"(?!2026010|2026012|2026011)\d{8}T\d{6}Z-[0-9a-f]{6}")  # versions that a scenario made
@@ -66,11 +66,19 @@ TRIED: Counter[str] = Counter()  # kind of fault -> how often it was tried
 DONE: Counter[tuple[str, str]] = Counter()  # kind of fault, kind of harm -> how often it did that
 
 
+def count(fault: str, harm: list[tuple[str, str]]) -> None:
+    """Count what was tried, and what it did; whatever is none of our kinds of harm is a wrong answer."""
+    TRIED[fault] += 1
+    DONE.update({(fault, kind if kind in HARM else "wrong answer") for kind, _ in harm})
+
+
 def make_table() -> str:
     """What was tried, by kind of fault, and what it did."""
-    lines = [f"{'fault':<24}{'tried':>9}" + "".join(f"{kind:>14}" for kind in HARM)]
+    lines = [f"{'fault':<32}{'tried':>9}" + "".join(f"{kind:>14}" for kind in HARM)]
     for fault, tried in sorted(TRIED.items()):
-        lines.append(f"{fault:<24}{tried:>9,}" + "".join(f"{DONE[fault, kind]:>14,}" for kind in HARM))
+        lines.append(f"{fault:<32}{tried:>9,}" + "".join(f"{DONE[fault, kind]:>14,}" for kind in HARM))
+    total = {kind: sum(times for (_, done), times in DONE.items() if done == kind) for kind in HARM}
+    lines.append(f"{'all':<32}{TRIED.total():>9,}" + "".join(f"{total[kind]:>14,}" for kind in HARM))
     return "\n".join(lines)
 
 
@@ -159,10 +167,10 @@ def differ(expected: dict[str, bytes], found: dict[str, bytes]) -> Iterator[tupl
 
 def finish(world: World, outcome: Outcome, scenario: Scenario) -> Iterator[tuple[str, str]]:
     """Run the command again until it is done, then clean what is old."""
-    for _ in range(2):
+    for _ in range(2 if not outcome.ok else 0):
+        outcome = world.run(scenario.command, **scenario.arguments)
         if outcome.ok or (outcome.status == "refused" and scenario.refused_again):
             break
-        outcome = world.run(scenario.command, **scenario.arguments)
     if outcome.status in ("traceback", "hang"):
         yield outcome.status, outcome.message
     elif not outcome.ok and not scenario.refused_again:
@@ -181,8 +189,10 @@ def attempt(world: World, scenario: Scenario, fault: Fault, expected: dict[str, 
     found = []
     if outcome.status in ("traceback", "hang"):
         found.append((outcome.status, outcome.message))
-    if outcome.status == "refused":
+    if outcome.status == "refused" and fault.kind not in REFUSABLE:
         found.append(("wrong answer", f"refused: {outcome.message}"))
+    if outcome.status == "refused" and "\n" in outcome.message:
+        found.append(("traceback", f"not one sentence: {outcome.message}"))
     found += look(world.store, {before.version if before else None, after})
     if not found:
         found += finish(world, outcome, scenario)
@@ -191,7 +201,7 @@ def attempt(world: World, scenario: Scenario, fault: Fault, expected: dict[str, 
     return [Harm(kind, message, fault) for kind, message in found]
 
 
-def explore(worlds: list[World], scenario: Scenario, kinds: set[str], sample: int = 10_000) -> list[str]:
+def explore(worlds: list[World], scenario: Scenario, kinds: set[Kind], sample: int = 10_000) -> list[str]:
     """Do to a scenario what can be done to it, or a sample of that, in all worlds at a time, and count it."""
     seed = int(os.environ.get("SEED", "1"))
     wanted = int(os.environ.get("FAULTS", "0")) // (2 * len(SCENARIOS) + 1)  # in each test
@@ -203,15 +213,14 @@ def explore(worlds: list[World], scenario: Scenario, kinds: set[str], sample: in
         rng = random.Random(seed)  # noqa: S311
         chosen = rng.sample(faults, min(sample, len(faults)))
         more = rng.choices(faults, k=wanted - len(chosen)) if wanted > len(chosen) else []
-        chosen += [replace(fault, size=rng.randrange(5000)) for fault in more]
+        chosen += [replace(fault, size=rng.randrange(5000)) if fault.kind in SIZED else fault for fault in more]
         return [(fault, attempt(world, scenario, fault, expected)) for fault in chosen[share :: len(worlds)]]
 
     with ThreadPoolExecutor(len(worlds)) as pool:
         tried = [pair for pairs in pool.map(work, worlds, range(len(worlds))) for pair in pairs]
     place = "on S3" if not worlds[0].store.local else "on a disk"
     for fault, harm in tried:
-        TRIED[f"{fault.kind} {place}"] += 1
-        DONE.update({(f"{fault.kind} {place}", one.kind) for one in harm})
+        count(f"{fault.kind} {place}", [(one.kind, one.message) for one in harm])
     return [str(one) for _, harm in tried for one in harm]
 
 
@@ -225,9 +234,15 @@ def undisturbed(world: World, scenario: Scenario) -> tuple[Outcome, dict[str, by
 
 
 def faults_of(outcome: Outcome) -> Iterable[Fault]:
-    """Every kill that a command can be given, by the steps that it takes."""
+    """Every fault that a command can be given, by the steps that it takes."""
+    yield from (Fault("disk full at a size", 0, size) for size in (0, 1, 10, 40, 150, 500, 1000, 2000, 5000))
+    yield from (Fault("few open files", 0, count) for count in range(12))
+    yield from (Fault("clock set back", 0, days) for days in (1, 400))
     for number, name in enumerate(outcome.steps, 1):
         yield Fault("step", number)
+        yield Fault("disk full", number)
+        yield Fault("read-only", number)
+        yield Fault("bad sector", number)
         if name.startswith("open "):
             yield Fault("torn write", number, 0)
             yield Fault("torn write", number, 40)
@@ -235,6 +250,9 @@ def faults_of(outcome: Outcome) -> Iterable[Fault]:
         yield Fault("request", number)
         yield Fault("reply", number)
         yield Fault("lost reply", number)
+        yield Fault("error reply", number)
+        yield Fault("store gone", number)
+        yield Fault("store erring", number)
 
 
 def two_versions(world: World) -> None:

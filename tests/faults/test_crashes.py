@@ -2,7 +2,11 @@
 
 import pytest
 
-from tests.faults.matrix import KILLS, REQUESTS, RETRAIN, SCENARIOS, Scenario, World, explore
+from tests.faults.faults import Kind
+from tests.faults.matrix import RETRAIN, SCENARIOS, Scenario, World, explore
+
+KILLS: set[Kind] = {"step", "torn write"}
+REQUESTS: set[Kind] = {"request", "reply", "lost reply"}
 
 pytestmark = pytest.mark.timeout(0)  # a command that hangs is ended by itself, and N may be large
 

@@ -1,0 +1,121 @@
+"""A network that fails: the address of the dataset, and the server of Prefect."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
+
+import pytest
+
+from tasks.dataset.boston import FILE
+from tasks.dataset.download import dataset_file
+from tasks.storage.store import Store, digest
+from tests.deployments.helpers import Api, eventually
+from tests.faults.line import Line
+from tests.faults.matrix import World, count
+
+HEADS = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n"
+
+
+def drip(send: Callable[[bytes], object]) -> None:
+    """Send a byte now and then, for as long as anybody listens."""
+    send(HEADS % 50_000)
+    while True:
+        send(b"x")
+        time.sleep(0.05)
+
+
+def go_on(send: Callable[[bytes], object]) -> None:
+    """Send bytes without an end."""
+    send(b"HTTP/1.0 200 OK\r\n\r\n")
+    while True:
+        send(bytes(1 << 16))
+
+
+ANSWERS: dict[str, Callable[[Callable[[bytes], object]], object]] = {
+    "other bytes": lambda send: send(HEADS % 50_000 + bytes(50_000)),
+    "cut short": lambda send: send(HEADS % 50_000 + bytes(100)),
+    "nothing": lambda send: send(b""),
+    "not HTTP": lambda send: send(b"SSH-2.0-OpenSSH_9.2\r\n"),
+    "status 404": lambda send: send(b"HTTP/1.0 404 Not Found\r\n\r\n"),
+    "status 500": lambda send: send(b"HTTP/1.0 500 Internal Server Error\r\n\r\n"),
+    "itself again": lambda send: send(b"HTTP/1.0 302 Found\r\nLocation: /\r\n\r\n"),
+    "bad gzip": lambda send: send(b"HTTP/1.0 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\nnot gzip!"),
+    "a page": lambda send: send(HEADS % 6 + b"<html>"),
+    "silence": lambda _: time.sleep(2),
+    "a drip": drip,
+    "no end": go_on,
+}
+
+
+@pytest.fixture
+def address() -> Iterator[Callable[[str], str]]:
+    """Return what opens an address that gives one kind of answer."""
+    servers = []
+
+    def start(kind: str) -> str:
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                with suppress(OSError):
+                    ANSWERS[kind](self.wfile.write)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
+        servers[-1].daemon_threads = True
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_whatever_an_address_answers_the_dataset_is_the_pinned_one(
+    worlds: list[World], address: Callable[[str], str], kind: str
+) -> None:
+    world = worlds[0]
+    world.scratch.mkdir()
+    outcome = world.run("fetch", url=address(kind))
+    harm = [] if (outcome.status, outcome.message) == ("done", "package") else [(outcome.status, outcome.message)]
+    if digest(world.store.read(dataset_file(world.store, FILE.sha256, ".npz")) or b"") != FILE.sha256:
+        harm.append(("wrong answer", "the store keeps other bytes"))
+    assert world.run("clean", days_later=3).ok
+    harm += [("litter", path.name) for path in world.scratch.iterdir()]
+    count(f"download: {kind}", harm)
+    assert not harm
+
+
+def test_a_run_outlives_a_server_that_is_away_for_a_while(server: str, store: Store) -> None:
+    line = Line(urlsplit(server).port or 0)
+    command = [sys.executable, "-P", "-m", "deployments.cli", "retrain", "--dataset.source", "package"]
+    run = subprocess.Popen(
+        [*command, "--training.epochs", "6000"],
+        env=os.environ | {"PREFECT_API_URL": f"http://127.0.0.1:{line.port}/api"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    api = Api(server)
+
+    def progress() -> list[dict[str, object]]:
+        found = api.ask("POST", "/artifacts/filter", sort="CREATED_DESC", artifacts={"type": {"any_": ["progress"]}})
+        return [artifact for artifact in found if 0 < artifact["data"] < 50]
+
+    eventually(lambda: progress() or run.poll() is not None, 120, "the training shows how far it is")
+    line.cut()
+    eventually(lambda: line.refused or run.poll() is not None, 60, "it was told that nobody is there")
+    line.mend()
+    said, log = run.communicate(timeout=240)
+    harm = [] if run.returncode == 0 else [("traceback" if "Traceback" in log else "loss", log)]
+    count("Prefect's API away", harm)
+    assert not harm
+    assert said.splitlines()[-1] == f"{store.root}/models/{store.names('models')[-1]}"

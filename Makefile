@@ -44,6 +44,10 @@ N ?= 10000
 faults: .venv/done
 	FAULTS=$(N) FUZZ=$(N) $(bin)/python -m pytest tests/faults tests/tasks/tables/test_fuzz.py
 
+# Wrong versions of the core modules, or of MODULES (such as "champion score"), and which of them no test notices.
+mutants: .venv/done
+	$(bin)/python -m tests.faults.mutants $(MODULES)
+
 lock: .venv/done
 	$(uv) pip compile --universal --generate-hashes --all-extras --python-version 3.11 --no-header \
 		pyproject.toml --output-file requirements.lock
@@ -57,4 +61,4 @@ lock: .venv/done
 	$(uv) pip install --python $(bin)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-.PHONY: run up test lint bench faults lock
+.PHONY: run up test lint bench faults mutants lock

@@ -30,6 +30,7 @@ from tasks.storage.store import Store
 from tasks.tables.contract import LINE, TEXT
 from tasks.tables.csv import write_chunks
 
+REMEMBERED = ("connection", "key", "time", "as_of", "bounds")  # settings that the lineage has
 WRITTEN_ROWS = 1 << 18  # rows that are put in order and written at a time
 REJECTS_HEADER = b"file,line,column,value,reason,raw\n"
 NEEDED = 2.5  # bytes of memory for each byte of a record: copies in float32, predictions, and what a step adds up
@@ -79,41 +80,54 @@ def take_snapshot(store: Store, dataset: Dataset) -> Snapshot:
     Raises:
         UserError: it can't be read, has more bad rows than are allowed, no good one, or a key twice.
     """
-    check_roles(dataset)
-    if (dataset.as_of or dataset.max_age_days) and not (dataset.time or dataset.known_at):
-        raise UserError("--dataset.as-of and --dataset.max-age-days need --dataset.time, the column with the times.")
+    _check_settings(dataset)
     read_at, source = datetime.now(UTC), find_source(dataset, columns_of(dataset))
-    folder, rejects = make_temporary("snapshot-"), Rejects(dataset.max_bad_rows)
+    folder = make_temporary("snapshot-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    kind = record_type([*dataset.features, dataset.target], timed=bool(dataset.time))
-    with (
-        (folder / "records").open("wb") as file,
-        progress(f"Reading {dataset.source[:60]}", source.size) as advance,
-    ):
+    rejects = _read_records(source, dataset, folder / "records")
+    records = np.memmap(folder / "records", _record_type(dataset), mode="r")
+    check_size(len(records), records.dtype, read_memory())
+    _check_age(records, dataset)
+    if dataset.key:
+        _check_keys(records, source, dataset)
+    sorted_by = [records[HASH], records[TIME]] if dataset.time else [records[HASH]]
+    _write_records(folder / "snapshot", records, np.lexsort(sorted_by))
+    sha256 = digest_file(folder / "snapshot")
+    details = {"rows": len(records), "input": source.describe(), "read_at": read_at.isoformat()}
+    details |= {name: value for name in REMEMBERED if (value := getattr(dataset, name))}
+    path = _keep(store, folder / "snapshot", dataset_file(store, sha256, SUFFIX))
+    (folder / "records").unlink()
+    return replace(open_records(path, Origin(sha256, dataset.source, details=details)), rejects=rejects)
+
+
+def _check_settings(dataset: Dataset) -> None:
+    check_roles(dataset)
+    if dataset.as_of and not (dataset.time or dataset.known_at):
+        raise UserError("--dataset.as-of needs --dataset.time or --dataset.known-at, the column with the times.")
+    if dataset.max_age_days and not dataset.time:
+        raise UserError("--dataset.max-age-days needs --dataset.time, the column with the times.")
+
+
+def _record_type(dataset: Dataset) -> np.dtype[Any]:
+    return record_type([*dataset.features, dataset.target], timed=bool(dataset.time))
+
+
+def _read_records(source: Source, dataset: Dataset, path: Path) -> bytes:
+    """Read the table into a file of records, in the order of the source; returns the rejects as CSV.
+
+    Raises:
+        UserError: there are too many rejects, or no record.
+    """
+    rejects, kind = Rejects(dataset.max_bad_rows), _record_type(dataset)
+    with path.open("wb") as file, progress(f"Reading {dataset.source[:60]}", source.size) as advance:
         for piece in source.read(advance):
             table, bad = clean_rows(piece, dataset)
             rejects.add(piece, bad)
             _make_records(table, dataset, kind).tofile(file)
     rejects.check()
-    if not (folder / "records").stat().st_size:
+    if not path.stat().st_size:
         raise UserError("No row is left to learn from after --dataset.as-of or --dataset.sample.")
-    records = np.memmap(folder / "records", kind, mode="r")
-    check_size(len(records), kind, read_memory())
-    _check_age(records, dataset)
-    if dataset.key:
-        _check_keys(records, source, dataset)
-    order = np.lexsort((records[HASH], records[TIME])) if dataset.time else np.argsort(records[HASH], kind="stable")
-    _write_records(folder / "snapshot", records, order)
-    sha256 = digest_file(folder / "snapshot")
-    details: dict[str, Any] = {"rows": len(order), "input": source.describe(), "read_at": read_at.isoformat()}
-    details |= {
-        name: value for name in ("connection", "key", "time", "as_of", "bounds") if (value := getattr(dataset, name))
-    }
-    origin = Origin(sha256, dataset.source, details=details)
-    path = _keep(store, folder / "snapshot", dataset_file(store, sha256, SUFFIX))
-    del records
-    (folder / "records").unlink()
-    return replace(open_records(path, origin), rejects=b"".join(rejects.lines) if rejects.count else b"")
+    return b"".join(rejects.lines) if rejects.count else b""
 
 
 def _make_records(table: pl.DataFrame, dataset: Dataset, kind: np.dtype[Any]) -> Records:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast
 from prefect import unmapped
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from tasks.errors import ChangedError, StoreError, UserError
+from tasks.errors import ChangedError, StoreError, UnavailableError, UserError
 from tasks.parameters import Batch
 from tasks.progress import progress
 from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult
@@ -150,7 +150,7 @@ def _explain(error: BaseException, chunk: Chunk, started: datetime) -> FileResul
     result = chunk.new_result(" ".join(str(error).split()) or type(error).__name__)
     if not isinstance(error, UserError):
         get_logger().exception("%s can't be predicted", chunk.source.path)
-    elif chunk.stop is None and not isinstance(error, StoreError | ChangedError):
+    elif chunk.stop is None and not isinstance(error, StoreError | ChangedError | UnavailableError):
         with suppress(OSError, UserError, NotImplementedError):  # Behind http nobody knows when a file changed.
             path = locate(chunk.source.path)
             result.sha256 = digest_input(chunk.source)

@@ -67,7 +67,9 @@ def list_files(text: str) -> tuple[str, list[InputFile]]:
     except FileNotFoundError:
         raise UserError(f"There is nothing at {text}; name files, folders, globs or URLs that exist.") from None
     except OSError as error:
-        raise UserError(f"{text} can't be read: {error.strerror or error}.") from error
+        raise UserError(
+            f"{text} can't be read: {error.strerror or str(error) or 'its server does not answer'}."
+        ) from error
     return _address(fs, root), [_describe(fs, info) for info in _choose(infos, text)]
 
 

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from backports import zstd
 from upath import UPath
 
-from tasks.errors import ChangedError, UserError
+from tasks.errors import ChangedError, UnavailableError, UserError
 from tasks.storage.store import is_local, locate
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 READ_BYTES = 1 << 20
+ANSWER_SECONDS, SILENT_SECONDS = 300, 60  # that a web server has for each answer, which is 5 MB, and between two bytes
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
 
 
@@ -96,6 +97,24 @@ class HashingReader(io.RawIOBase):
 
 
 @contextmanager
+def _open_in_time(location: UPath) -> Iterator[BinaryIO]:
+    """Open a file or URL, and turn what a web server is too slow for into one sentence."""
+    if location.protocol in ("http", "https"):
+        from aiohttp import ClientTimeout
+
+        limits = {"timeout": ClientTimeout(total=ANSWER_SECONDS, sock_read=SILENT_SECONDS)}
+        location = UPath(location, **location.storage_options, client_kwargs=limits)
+    try:
+        with location.open("rb") as file:
+            yield file
+    except TimeoutError as error:
+        raise UnavailableError(
+            f"its server was silent for {SILENT_SECONDS} s, or took more than {ANSWER_SECONDS} s for an answer; "
+            "run the batch again when it is faster"
+        ) from error
+
+
+@contextmanager
 def open_input(
     path: str, start: int = 0, stop: int | None = None, on_read: Callable[[int], None] = lambda _: None
 ) -> Iterator[tuple[BinaryIO, HashingReader]]:
@@ -105,9 +124,10 @@ def open_input(
 
     Raises:
         ChangedError: the file changed meanwhile, so that whatever else is wrong says nothing of it.
+        UnavailableError: a web server is too slow.
     """
     location = locate(path)
-    with location.open("rb") as file:
+    with _open_in_time(location) as file:
         file.seek(start)
         hashing = HashingReader(location, file, None if stop is None else stop - start, on_read)
         content = io.BufferedReader(hashing, READ_BYTES)

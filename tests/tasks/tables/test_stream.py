@@ -2,13 +2,17 @@
 
 import gzip
 import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from backports import zstd
 from upath import UPath
 
-from tasks.errors import ChangedError
+from tasks.errors import ChangedError, UnavailableError
 from tasks.tables.stream import open_input
 
 CONTENT = b'1,5,"a\nb"\n2,6,y\n'
@@ -50,3 +54,58 @@ def test_an_object_that_is_replaced_while_it_is_read_is_refused(s3: str) -> None
 
     with pytest.raises(ChangedError):
         read_late()
+
+
+class Slow(ThreadingHTTPServer):
+    """Sends a byte, and the next ones as slowly as it is told."""
+
+    pause = 0.0  # seconds
+    stopped = threading.Event()
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Slow
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.send_header("Accept-Ranges", "bytes")
+        self.end_headers()
+
+    def do_GET(self) -> None:
+        self.send_response(206)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        with suppress(OSError):
+            for _ in range(1000):
+                self.wfile.write(b"x")
+                if self.server.stopped.wait(self.server.pause):
+                    return
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def slow() -> Iterator[Slow]:
+    with Slow(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.stopped.set()
+        server.shutdown()
+
+
+@pytest.mark.parametrize(("pause", "limit"), [(0.05, "ANSWER_SECONDS"), (100, "SILENT_SECONDS")])
+def test_a_web_server_that_drips_or_falls_silent_is_given_up(
+    slow: Slow, pause: float, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow.pause = pause
+    slow.stopped.clear()
+    monkeypatch.setattr(f"tasks.tables.stream.{limit}", 1)
+
+    def read() -> None:
+        with open_input(f"http://127.0.0.1:{slow.server_port}/a.csv") as (stream, _):
+            stream.read()
+
+    with pytest.raises(UnavailableError, match=r"its server was silent for \d+ s, or took more than \d+ s for an"):
+        read()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from upath import UPath
@@ -48,6 +49,19 @@ def test_retrain_promote_roll_back_reproduce_verify_and_clean(
     promote(store, oldest[2], "")
     assert clean_store(store, Retention(newest=1, days=0)) == [f"model {oldest[1]}"]
     assert list_versions(store) == [oldest[0], oldest[2]]
+
+
+def test_an_own_table_from_a_bucket_has_its_snapshot_there(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINEAR_NEURON_STORE", f"{s3}/prefix")
+    rng = np.random.default_rng(0)
+    area = rng.uniform(30, 200, 300)
+    lines = [f"{x:.1f},{3 * x + rng.normal(0, 5):.2f}\n" for x in area]
+    (UPath(s3) / "sales" / "1.csv").write_bytes("".join(["area,price\n", *lines]).encode())
+    location = retrain.fn(Dataset(source=f"{s3}/sales", features=["area"], target="price"))
+    assert retrain.fn(Dataset(source=f"{s3}/sales/*.csv", features=["area"], target="price")) == location
+    assert len(Store().names("datasets")) == 1
+    assert reproduce.fn(location.rpartition("/")[2])[0]
+    assert verify(Store()) == []
 
 
 def test_an_unreachable_bucket_and_wrong_keys_are_one_sentence_and_status_2(run_cli: Run, s3: str) -> None:

@@ -37,7 +37,7 @@ def check_format(first_line: bytes) -> None:
 
 def _identify(stat: os.stat_result) -> tuple[int, ...]:
     """Say which file it is, and what shows that it was written to."""
-    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
 class HashingReader(io.RawIOBase):

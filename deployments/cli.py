@@ -24,7 +24,7 @@ SETTINGS = {
 
 def _show_default(value: object) -> str | None:
     """Say a default as one would type it, and nothing of one that is empty or off."""
-    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return None if value is False else text or None
 
 

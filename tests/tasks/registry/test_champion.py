@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 
 from tasks.errors import UserError
 from tasks.parameters import Retention
+from tasks.registry import champion
 from tasks.registry.champion import (
     POINTER,
     PromotionDecision,
@@ -17,7 +20,7 @@ from tasks.registry.champion import (
     read_log,
     roll_back,
 )
-from tasks.registry.log import LOG
+from tasks.registry.log import LOG, append
 from tasks.registry.retention import clean_store
 from tasks.registry.versions import version_folder
 from tasks.storage.store import Store
@@ -328,3 +331,20 @@ def test_a_damaged_line_of_the_log_is_named_with_what_to_do(two: Store) -> None:
     two.write(two.root / LOG, lines[0])  # The advice was followed, and the editor left no line end.
     promote(two, "b", "")
     assert [entry["version"] for entry in read_log(two)] == ["a", "b"]
+
+
+def test_pointer_and_log_are_changed_under_one_lock(two: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str | None] = []
+
+    def check(store: Store, entry: dict[str, Any]) -> None:
+        with pytest.raises(Timeout):
+            FileLock(f"{two.root}/.lock", timeout=0).acquire()
+        seen.append(entry.get("action"))
+        append(store, entry)
+
+    monkeypatch.setattr(champion, "append", check)
+    promote(two, "a", "")
+    promote(two, "b", "")
+    roll_back(two, "")
+    owed = ["promoted", "promoted"]  # that of the pointer before is written first
+    assert seen == [None, "promoted", owed[0], "promoted", owed[1], "rolled back"]

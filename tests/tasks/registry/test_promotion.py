@@ -67,6 +67,16 @@ def test_an_equal_challenger_is_no_worse_and_its_certainty_is_even(good: ModelVe
     assert found.figures["certainty"] == 0.5
 
 
+def test_the_mean_predictor_is_that_of_the_train_rows_and_has_to_be_beaten(good: ModelVersion) -> None:
+    x, number = np.zeros((2, 2)), np.arange(2)
+    train, test = Rows(x, np.array([9.0, 11.0]), number), Rows(x, np.array([12.0, 14.0]), number)
+    split = replace(a_split(), train=train, test=test)
+    for always, promoted in ((10.0, False), (10.5, True)):
+        found = decision(good.model_copy(update={"weights": [0.0], "bias": always}), None, split)
+        assert found.promote == promoted
+        assert found.figures["mean_mse"] == 10.0
+
+
 def test_one_that_does_not_beat_the_mean_predictor_is_refused(good: ModelVersion) -> None:
     found = decision(good.model_copy(update={"bias": 50.0}), None)
     assert not found.promote

@@ -91,6 +91,13 @@ def test_a_loss_that_overflows_names_the_epoch() -> None:
         train_neuron(rows, rows, Training(epochs=3))
 
 
+def test_a_validation_loss_that_overflows_publishes_nothing() -> None:
+    rows = select_features(ALL, ["RM"]).train
+    far = Rows(np.array([[1e25]]), np.array([1.0]), np.arange(1))
+    with pytest.raises(UserError, match=r"\(validation inf\) at epoch 1, so nothing is published"):
+        train_neuron(rows, far, Training(epochs=3))
+
+
 def test_training_past_its_time_limit_is_given_up() -> None:
     split = select_features(ALL, ["RM"])
     with pytest.raises(UserError, match=r"limit of 1 s at epoch \d+, so nothing is published"):

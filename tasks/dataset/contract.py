@@ -68,7 +68,7 @@ def correlate(split: Split) -> Floats:
     return covariance**2 / np.outer(spread, spread)
 
 
-def learn_contract(split: Split) -> dict[str, Any]:
+def learn_contract(split: Split, missing: dict[str, float]) -> dict[str, Any]:
     """Describe each column of the train rows, for what comes later to be compared with.
 
     That is the type, the least and greatest value, the share of missing ones, and the edges of ten quantile bins.
@@ -80,7 +80,7 @@ def learn_contract(split: Split) -> dict[str, Any]:
             "type": "float64",
             "low": float(column.min()),
             "high": float(column.max()),
-            "nulls": 0.0,
+            "nulls": missing.get(name, 0.0),
             "deciles": np.quantile(column, DECILES).tolist(),
         }
         for name, column in columns.items()

@@ -7,6 +7,7 @@ import atexit
 import math
 import os
 import shutil
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +44,7 @@ class Rejects:
     def __init__(self, allowed: int) -> None:
         self.allowed, self.count, self.rows = allowed, 0, 0
         self.first, self.lines = "", [REJECTS_HEADER]
+        self.empty: Counter[str] = Counter()  # column -> rows in which it has no value
 
     def add(self, piece: Piece, bad: pl.DataFrame) -> None:
         """Count the rejects of a piece."""
@@ -54,8 +56,14 @@ class Rejects:
             where = f", column {column}: {value!r} is rejected as {reason}" if column else f" is rejected: {reason}"
             self.first = f"{piece.place}, line {line}{where}"
         self.count += bad.height
+        self.empty.update(bad.filter(pl.col("reason") == "empty")["column"].to_list())
         if self.count <= self.allowed:
             self.lines += write_chunks(bad.select(pl.lit(piece.place).alias("file"), pl.all()))
+
+    @property
+    def data(self) -> bytes:
+        """The rejects as CSV, where there are any."""
+        return b"".join(self.lines) if self.count else b""
 
     def check(self) -> None:
         """Refuse a table with more bad rows than are allowed, or without a good one.
@@ -85,6 +93,7 @@ def take_snapshot(store: Store, dataset: Dataset) -> Snapshot:
     folder = make_temporary("snapshot-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     rejects = _read_records(source, dataset, folder / "records")
+    missing = {name: count / rejects.rows for name, count in sorted(rejects.empty.items())}
     records = np.memmap(folder / "records", _record_type(dataset), mode="r")
     check_size(len(records), records.dtype, read_memory())
     _check_age(records, dataset)
@@ -93,11 +102,12 @@ def take_snapshot(store: Store, dataset: Dataset) -> Snapshot:
     sorted_by = [records[HASH], records[TIME]] if dataset.time else [records[HASH]]
     _write_records(folder / "snapshot", records, np.lexsort(sorted_by))
     sha256 = digest_file(folder / "snapshot")
-    details = {"rows": len(records), "input": source.describe(), "read_at": read_at.isoformat()}
+    details: dict[str, Any] = {"rows": len(records), "input": source.describe(), "read_at": read_at.isoformat()}
+    details |= {"missing": missing} if missing else {}
     details |= {name: value for name in REMEMBERED if (value := getattr(dataset, name))}
     path = _keep(store, folder / "snapshot", dataset_file(store, sha256, SUFFIX))
     (folder / "records").unlink()
-    return replace(open_records(path, Origin(sha256, dataset.source, details=details)), rejects=rejects)
+    return replace(open_records(path, Origin(sha256, dataset.source, details=details)), rejects=rejects.data)
 
 
 def _check_settings(dataset: Dataset) -> None:
@@ -112,8 +122,8 @@ def _record_type(dataset: Dataset) -> np.dtype[Any]:
     return record_type([*dataset.features, dataset.target], timed=bool(dataset.time))
 
 
-def _read_records(source: Source, dataset: Dataset, path: Path) -> bytes:
-    """Read the table into a file of records, in the order of the source; returns the rejects as CSV.
+def _read_records(source: Source, dataset: Dataset, path: Path) -> Rejects:
+    """Read the table into a file of records, in the order of the source.
 
     Raises:
         UserError: there are too many rejects, or no record.
@@ -127,7 +137,7 @@ def _read_records(source: Source, dataset: Dataset, path: Path) -> bytes:
     rejects.check()
     if not path.stat().st_size:
         raise UserError("No row is left to learn from after --dataset.as-of or --dataset.sample.")
-    return b"".join(rejects.lines) if rejects.count else b""
+    return rejects
 
 
 def _make_records(table: pl.DataFrame, dataset: Dataset, kind: np.dtype[Any]) -> Records:

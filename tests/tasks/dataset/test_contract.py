@@ -47,12 +47,12 @@ def test_what_teaches_nothing_is_refused(
 
 def test_what_is_remembered_of_a_column() -> None:
     values = np.arange(120.0)
-    contract = learn_contract(a_split(values[:, None], -values, test=19))
+    contract = learn_contract(a_split(values[:, None], -values, test=19), {"area": 0.25})
     assert contract["area"] == {
         "type": "float64",
         "low": 19,
         "high": 119,
-        "nulls": 0,
+        "nulls": 0.25,
         "deciles": [19, 29, 39, 49, 59, 69, 79, 89, 99, 109, 119],
     }
     assert contract["price"]["low"] == -119

@@ -180,6 +180,9 @@ def test_bad_rows_that_are_allowed_are_listed(take: Take, tmp_path: Path) -> Non
         "file,line,column,value,reason,raw\n" + f'{path},4,area,n/a,not a number,"a5,2026-01-04,n/a,2,9"\n'
     )
     assert len(snapshot.values) == 4
+    assert "missing" not in snapshot.origin.details
+    holed = take(write_csv(tmp_path / "holed.csv", *ROWS, ("a5", "2026-01-04", " ", 2, 9)), max_bad_rows=1)
+    assert holed.origin.details["missing"] == {"area": 0.2}
     assert snapshot.origin.sha256 == take(write_csv(tmp_path / "clean.csv", *ROWS)).origin.sha256
 
 

@@ -5,12 +5,13 @@ import os
 import sys
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, Group, Parameter
-from pydantic import ValidationError
 
+from deployments.cli_backtest import backtest
 from deployments.cli_server import deploy, up
+from deployments.mistakes import explain
 from tasks.errors import UserError, WorkError
 from tasks.name import VARIABLE, check_name
 from tasks.parameters import Batch, Dataset, ExampleInputs, Promotion, Retention, Training
@@ -214,6 +215,7 @@ def predict(
     _print({"location": location, **manifest.model_dump(mode="json")}, summarize(manifest, location), json)
 
 
+app.command(backtest)
 app.command(up)
 app.command(deploy)
 
@@ -225,25 +227,8 @@ def main() -> None:
     try:
         sys.exit(app.meta(exit_on_error=False, print_error=False, result_action="return_value"))
     except (UserError, CycloptsError) as error:
-        sys.stderr.write(f"linear-neuron: {_explain(error)}\n")
+        sys.stderr.write(f"linear-neuron: {explain(error)}\n")
         sys.exit(1 if isinstance(error, WorkError) else 2)
-
-
-def _explain(error: Exception) -> str:
-    """One line; where a value broke a parameter's rule, the flag, the rule and the value."""
-    if isinstance(rules := error.__cause__, ValidationError):
-        group = "" if rules.title == Batch.__name__ else f"{rules.title.lower()}."  # A batch's flags have no prefix.
-        message = [
-            f"--{group}{'.'.join(map(str, rule['loc'])).replace('_', '-')}: {rule['msg']}, not {_show(rule)}"
-            for rule in rules.errors()
-        ]
-        return "; ".join(message) + "."
-    return " ".join(str(error).split())
-
-
-def _show(rule: Any) -> str:
-    """Show a value that broke a rule, unless it may be an address with a password in it."""
-    return "what was given" if "connection" in rule["loc"] else repr(rule["input"])
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ class Parameters(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         """Number the fields, by which Prefect's form orders them, and add the bounds to their descriptions."""
-        schema = cls.model_json_schema()["properties"]
+        schema = cls.model_json_schema(by_alias=False)["properties"]
         for position, (name, field) in enumerate(cls.model_fields.items()):
             field.json_schema_extra = {"position": position}
             field.description = " ".join((field.description or "").split())

@@ -44,6 +44,7 @@ def find_expired(store: Store, retention: Retention, now: datetime) -> dict[str,
     return {
         **{f"model {name}": version_folder(store, name) for name in sorted(expired)},
         **{f"unfinished model {name}": version_folder(store, name) for name in leftovers},
+        **_unfinished_backtests(store, dead),
         **{f"dataset {name}": store.root / "datasets" / name for name in unused},
         **{f"batch {name}": store.root / "predictions" / name for name in batches},
         **_litter(store, dead, {*leftovers, *expired}),
@@ -98,6 +99,11 @@ def _unused_datasets(store: Store, kept: list[str]) -> list[str]:
     return [name for name in names if name.partition(".")[0] not in used] if used and None not in models else []
 
 
+def _unfinished_backtests(store: Store, before: datetime) -> dict[str, UPath]:
+    folders = {name: store.root / "backtests" / name for name in store.names("backtests") if _started(name) < before}
+    return {f"unfinished backtest {name}": path for name, path in folders.items() if not (path / MANIFEST).exists()}
+
+
 def _litter(store: Store, before: datetime, going: set[str]) -> dict[str, UPath]:
     """Find what killed runs left: scratch files in the store, folders beside it, and decisions on what is no more.
 
@@ -105,7 +111,7 @@ def _litter(store: Store, before: datetime, going: set[str]) -> dict[str, UPath]
     """
     models = set(store.names("models")) - going
     found = {}
-    for folder in ("", "datasets", PENDING, "predictions"):
+    for folder in ("", "datasets", PENDING, "predictions", "backtests"):
         for name, at in store.find(folder, deep=folder != "").items():
             path = store.root / folder / name
             orphan = folder == PENDING and path.stem not in models

@@ -25,7 +25,9 @@ def verify(store: Store, outputs: Iterable[str] = (), *, deep: bool = True) -> l
         UserError: there is no batch in one of the outputs.
     """
     versions, found = list_versions(store), []
-    folders = [store.root / room / name for room in ("models", "predictions") for name in store.names(room)]
+    folders = [
+        store.root / room / name for room in ("models", "predictions", "backtests") for name in store.names(room)
+    ]
     for folder in [*folders, *(batch for output in outputs for batch in _list_batches(output))]:
         found += verify_folder(folder, deep)
     for name in store.names("datasets") if deep else ():

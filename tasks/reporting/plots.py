@@ -38,6 +38,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "lines.linewidth": 2.2,
     "text.parse_math": False,  # A dollar is a dollar.
+    "date.converter": "concise",
 }
 POINTS: dict[str, Any] = {"s": 26, "alpha": 0.55, "linewidths": 0}
 HEIGHT = 4.5  # of a plot, in inches; its width is 8
@@ -62,7 +63,7 @@ class Plot:
 
 
 @contextmanager
-def _figure(path: Path, title: str, height: float = HEIGHT) -> Iterator[Axes]:
+def open_figure(path: Path, title: str, height: float = HEIGHT) -> Iterator[Axes]:
     """Open a figure in the common style, so many inches high, and save it as a PNG of about 15 KB."""
     with rc_context(STYLE):
         figure = Figure(figsize=(8, height), dpi=100)
@@ -224,7 +225,9 @@ def draw_plots(split: Split, evaluation: Evaluation, folder: Path) -> None:
     high = max(HEIGHT, 1 + 2.3 * -(-min(features, MOST_PANELS) // COLUMNS))  # with a row of panels for three features
     for plot in PLOTS:
         if plot.suits(features):
-            with _figure(folder / f"{plot.name}.png", plot.title, high if plot.name == "partial" else HEIGHT) as axes:
+            with open_figure(
+                folder / f"{plot.name}.png", plot.title, high if plot.name == "partial" else HEIGHT
+            ) as axes:
                 plot.draw(axes, split, evaluation)
 
 
@@ -234,7 +237,7 @@ def draw_histogram(model: ModelVersion, counts: list[int], path: Path) -> None:
     `counts` is for the bins of `model.targets`, with one bin more on either side.
     """
     edges, targets = model.targets.edges, model.targets.counts
-    with _figure(path, "Predictions beside the training targets") as axes:
+    with open_figure(path, "Predictions beside the training targets") as axes:
         for values, label, colour, fill in (
             (counts[1:-1] or [0] * len(targets), "predictions", BLUE, True),
             (targets, "training targets", ORANGE, False),

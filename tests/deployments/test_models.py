@@ -12,7 +12,13 @@ from tasks.registry.promotion import EVENT
 from tests.deployments.helpers import CLEAN, QUICK, Api, Stack, eventually
 
 pytestmark = pytest.mark.usefixtures("silenced")
-FLOWS = {"weekly-retrain": "retrain", "daily-predict": "predict", "promote": "promote", "rollback": "rollback"}
+FLOWS = {
+    "weekly-retrain": "retrain",
+    "daily-predict": "predict",
+    "promote": "promote",
+    "rollback": "rollback",
+    "backtest": "backtest",
+}
 OWN_TABLE = ("--dataset.source", "sales/*.csv", "--dataset.features", "area", "--dataset.target", "price")
 OWN = {"source": "sales/*.csv", "features": ["area"], "target": "price"}
 ALWAYS = {"force": True, "promotion": {"mode": "always"}}

@@ -8,7 +8,7 @@ import pytest
 from deployments.deploy import PREFECT_FILE, read_deployments
 from deployments.named import compose
 
-NAMES = ["weekly-retrain", "daily-predict", "promote", "rollback"]
+NAMES = ["weekly-retrain", "daily-predict", "promote", "rollback", "backtest"]
 
 
 def names_of(configs: list[dict[str, Any]]) -> list[str]:
@@ -19,7 +19,7 @@ def test_without_a_name_all_that_the_server_knows_are_deployed() -> None:
     known = {"sales.weekly-retrain": {"dataset": {"features": ["LSTAT"]}}, "x.other": {}, "Big.promote": {}}
     configs = compose(read_deployments(), known, "", {})
     assert names_of(configs) == [*NAMES, *(f"sales.{name}" for name in NAMES)]
-    assert configs[4]["parameters"] == {"dataset": {"features": ["LSTAT"]}}
+    assert configs[len(NAMES)]["parameters"] == {"dataset": {"features": ["LSTAT"]}}
 
 
 def test_with_a_name_only_its_own_are_deployed() -> None:
@@ -35,10 +35,10 @@ def test_the_second_deployment_of_the_readme_is_as_the_file_says(tmp_path: Path)
     known = {"sales.weekly-retrain": {"training": {"epochs": 1}}}
     configs = compose(read_deployments(file), known, "", {})
     assert names_of(configs) == [*NAMES, *(f"sales.{name}" for name in NAMES)]
-    assert configs[4]["tags"] == ["linear-neuron", "sales"]
+    assert configs[len(NAMES)]["tags"] == ["linear-neuron", "sales"]
     own = {"source": "sales/*.parquet", "features": ["area", "rooms"], "target": "price"}
-    assert configs[4]["parameters"] == {"dataset": own}
-    assert configs[4]["schedules"] == [{"slug": "weekly", "cron": "0 5 * * MON", "timezone": "UTC"}]
+    assert configs[len(NAMES)]["parameters"] == {"dataset": own}
+    assert configs[len(NAMES)]["schedules"] == [{"slug": "weekly", "cron": "0 5 * * MON", "timezone": "UTC"}]
 
 
 @pytest.mark.parametrize("name", ["", "sales"])

@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from tasks import parameters
-from tasks.parameters import Batch, Dataset, ExampleInputs, Parameters, Promotion, Retention, Training
+from tasks.parameters import Batch, Dataset, ExampleInputs, Parameters, Period, Promotion, Retention, Training
 
-GROUPS: list[type[Parameters]] = [Dataset, Training, ExampleInputs, Promotion, Retention, Batch]
+GROUPS: list[type[Parameters]] = [Dataset, Training, ExampleInputs, Promotion, Retention, Batch, Period]
 
 
 def fields_of(group: type[Parameters]) -> dict[str, dict[str, Any]]:

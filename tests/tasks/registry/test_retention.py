@@ -70,6 +70,15 @@ def test_unfinished_versions_go_when_they_are_old_and_what_is_not_ours_stays(ful
     assert "notes" in full.names("models")
 
 
+def test_unfinished_backtests_go_when_they_are_old(full: Store) -> None:
+    new = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-cccccc"
+    for name, file in (("20260101T000000Z-aaaaaa", "backtest.csv"), ("20260101T000000Z-bbbbbb", "manifest.json")):
+        full.write(full.root / "backtests" / name / file, b"")
+    full.write(full.root / "backtests" / new / "backtest.csv", b"")
+    assert clean_store(full, Retention()) == ["unfinished backtest 20260101T000000Z-aaaaaa"]
+    assert full.names("backtests") == ["20260101T000000Z-bbbbbb", new]
+
+
 def test_a_version_that_an_unfinished_batch_uses_stays(full: Store) -> None:
     full.write(full.root / "predictions" / "d-12345678" / "half.csv", b"")
     full.write(full.root / "predictions" / "e-12345678" / "manifest.json", b"{}")

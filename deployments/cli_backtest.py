@@ -1,0 +1,33 @@
+"""The command that goes back in time."""
+
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from tasks.parameters import Dataset, Period, Training
+
+
+def backtest(
+    *,
+    period: Annotated[Period, Parameter(name="*")],
+    dataset: Dataset = Dataset(),
+    training: Training = Training(),
+    json: Annotated[bool, Parameter(negative="", help="Print the same as JSON.")] = False,
+) -> None:
+    """Train as on days gone by, on what was known then, and print the error of each model on the rows after it.
+
+    Nothing is promoted or published; the last line is the folder with the table, the chart and the report.
+    """
+    from tasks.training.process import warm_up
+
+    warm_up()
+    from deployments.runs import run
+    from flows.backtest import backtest as flow
+    from tasks.reporting.backtest import read_backtest, summarize
+    from tasks.storage.store import to_json
+
+    location = run(flow, period, dataset, training)
+    manifest = read_backtest(location)
+    value = to_json({"location": location, **manifest}).decode()
+    sys.stdout.write(value if json else summarize(manifest, location))

@@ -1,0 +1,28 @@
+"""What the command line says of a call that is wrong."""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from tasks.parameters import Batch, Period
+
+BARE = (Batch.__name__, Period.__name__)  # groups whose flags have no prefix
+
+
+def explain(error: Exception) -> str:
+    """One line; where a value broke a parameter's rule, the flag, the rule and the value."""
+    if isinstance(rules := error.__cause__, ValidationError):
+        group = "" if rules.title in BARE else f"{rules.title.lower()}."
+        message = [
+            f"--{group}{'.'.join(map(str, rule['loc'])).strip('_').replace('_', '-')}: {rule['msg']}, not {_show(rule)}"
+            for rule in rules.errors()
+        ]
+        return "; ".join(message) + "."
+    return " ".join(str(error).split())
+
+
+def _show(rule: Any) -> str:
+    """Show a value that broke a rule, unless it may be an address with a password in it."""
+    if rule["type"] == "missing":
+        return "left out"
+    return "what was given" if "connection" in rule["loc"] else repr(rule["input"])

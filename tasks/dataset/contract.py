@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.dataset.rows import Floats, Split
+from tasks.dataset.rows import Floats, Split, cut_rows
 from tasks.errors import UserError
 
-CHUNK = 1 << 18  # rows that are looked at at a time, so that a big table costs no copy
 SAME = 1 - 1e-12  # of a squared correlation: two columns that differ by rounding errors alone
 MIN_TEST = 2
 DECILES = np.linspace(0, 1, 11)
@@ -54,14 +53,12 @@ def correlate(split: Split) -> Floats:
     NaN stands where a column does not vary.
     """
     rows = split.train
-    first = np.append(
-        rows.x[0], rows.y[0]
-    )  # Taken off first, since a large mean would cost the digits of a small spread.
+    first = np.append(rows.x[0], rows.y[0])  # Taken off, since a large mean would cost the digits of a small spread.
     total, products = np.zeros(len(first)), np.zeros((len(first), len(first)))
-    for start in range(0, len(rows), CHUNK):
-        part = np.column_stack([rows.x[start : start + CHUNK], rows.y[start : start + CHUNK]]) - first
-        total += part.sum(axis=0)
-        products += part.T @ part
+    for part in cut_rows(len(rows)):
+        shifted = np.column_stack([rows.x[part], rows.y[part]]) - first
+        total += shifted.sum(axis=0)
+        products += shifted.T @ shifted
     covariance = products - np.outer(total, total) / len(rows)
     spread = np.diag(covariance)
     spread = np.where(spread > 1e-12 * np.diag(products), spread, np.nan)

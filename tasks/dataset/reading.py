@@ -1,7 +1,5 @@
 """A user's own table, read as a stream of pieces from files or from a query."""
 
-import shutil
-import tempfile
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -10,17 +8,16 @@ import polars as pl
 
 from tasks.errors import StoreError, UserError
 from tasks.parameters import Dataset
-from tasks.storage.files import TEMPORARY, map_in_order
-from tasks.storage.store import digest, is_local, locate
-from tasks.tables.contract import LINE, RAW, check_names, require_columns
+from tasks.storage.files import map_in_order
+from tasks.storage.store import digest, locate
+from tasks.tables.contract import LINE, RAW, check_names, require_columns, show_as_json
 from tasks.tables.csv import Block, cut_blocks, parse_block, read_header
 from tasks.tables.inputs import InputFile, list_files
-from tasks.tables.parquet import PolarsPanic, open_parquet, read_rows
+from tasks.tables.parquet import PolarsPanic, open_parquet_input, read_rows
 from tasks.tables.sql import PREFIX, read_query, read_text
-from tasks.tables.stream import open_input
+from tasks.tables.stream import OnRead, open_input
 
 THREADS = 3  # blocks of CSV that are read at a time
-OnRead = Callable[[int], None]  # is called with the number of bytes of every read
 
 
 class Piece(NamedTuple):
@@ -71,18 +68,14 @@ def _read_query(text: str, connection: str, names: list[str]) -> Iterator[Piece]
             require_columns(rows.columns, names)
         except UserError as error:
             raise UserError(f"The query on {connection}: {error}.") from None
-        yield Piece(f"the query on {connection}", _number(rows.select(names), line), None, _as_json(rows, names))
+        yield Piece(
+            f"the query on {connection}", _number(rows.select(names), line), None, show_as_json(rows.schema, names)
+        )
         line += rows.height
 
 
 def _number(rows: pl.DataFrame, first: int) -> pl.DataFrame:
     return rows.with_row_index(LINE, first).with_columns(pl.col(LINE).cast(pl.Int64))
-
-
-def _as_json(rows: pl.DataFrame, names: list[str]) -> pl.Expr:
-    """Show a row of the columns as JSON; bytes as base64, since Polars writes none as JSON."""
-    columns = [pl.col(name).bin.encode("base64") if rows.schema[name] == pl.Binary else name for name in names]
-    return pl.struct(columns).struct.json_encode()
 
 
 def read_file(file: InputFile, names: list[str] | None, on_read: OnRead, digests: dict[str, str]) -> Iterator[Piece]:
@@ -145,18 +138,8 @@ def _read_csv(file: InputFile, names: list[str] | None, on_read: OnRead) -> Gene
 
 
 def _read_parquet(file: InputFile, names: list[str] | None, on_read: OnRead) -> Generator[Piece, None, str]:
-    """Read a Parquet file; one behind a URL is first copied to the disk."""
-    with (
-        open_input(file.path, on_read=on_read) as (stream, hashing),
-        tempfile.NamedTemporaryFile(prefix=TEMPORARY, suffix=".parquet") as copy,
-    ):
-        path = locate(file.path)
-        if not is_local(path):
-            shutil.copyfileobj(stream, copy)
-            copy.flush()
-            path = locate(copy.name)
-        table, schema = open_parquet(path.path)
+    with open_parquet_input(file.path, on_read) as (table, schema, hashing):
         names = _check(list(schema), names)
         for rows in read_rows(table.select(names), 0, None):
-            yield Piece(file.path, rows, None, _as_json(rows, names))
+            yield Piece(file.path, rows, None, show_as_json(schema, names))
         return hashing.finish()

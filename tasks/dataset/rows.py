@@ -10,6 +10,12 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Hashes = NDArray[np.uint64]
 Predictions = NDArray[np.float32]  # one a row, in target units
+RANGE_ROWS = 1 << 16
+
+
+def cut_rows(count: int) -> list[slice]:
+    """Cut so many rows into ranges, so that a table that is mapped from a file is never copied whole."""
+    return [slice(start, min(start + RANGE_ROWS, count)) for start in range(0, count, RANGE_ROWS)]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from tasks.dataset.cleaning import KEY, clean_rows, columns_of, hash_keys, hash_
 from tasks.dataset.download import dataset_file
 from tasks.dataset.reading import Piece, Source, find_source
 from tasks.dataset.records import HASH, SUFFIX, TIME, Records, open_records, record_type
-from tasks.dataset.rows import Origin, Snapshot
+from tasks.dataset.rows import Origin, Snapshot, cut_rows
 from tasks.dataset.split import check_roles
 from tasks.errors import UserError
 from tasks.parameters import Dataset
@@ -32,7 +32,6 @@ from tasks.tables.contract import LINE, TEXT
 from tasks.tables.csv import write_chunks
 
 REMEMBERED = ("connection", "key", "time", "as_of", "bounds")  # settings that the lineage has
-WRITTEN_ROWS = 1 << 18  # rows that are put in order and written at a time
 REJECTS_HEADER = b"file,line,column,value,reason,raw\n"
 NEEDED = 2.5  # bytes of memory for each byte of a record: copies in float32, predictions, and what a step adds up
 SCALE = 2.0**64  # hashes lie below it
@@ -157,8 +156,8 @@ def _write_records(path: Path, records: Records, order: Any) -> None:
     with path.open("wb") as file:
         header = {"descr": np.lib.format.dtype_to_descr(records.dtype), "fortran_order": False, "shape": order.shape}
         np.lib.format.write_array_header_1_0(file, header)
-        for start in range(0, len(order), WRITTEN_ROWS):
-            records[order[start : start + WRITTEN_ROWS]].tofile(file)
+        for part in cut_rows(len(order)):
+            records[order[part]].tofile(file)
 
 
 def _keep(store: Store, path: Path, place: UPath) -> Path:

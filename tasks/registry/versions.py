@@ -83,7 +83,7 @@ def list_versions(store: Store) -> list[str]:
     """List every complete version, oldest first."""
     names = store.names("models")
     with user_errors(store.root):
-        complete = list(store.each(lambda name: store.root.joinpath("models", name, MANIFEST).exists(), names))
+        complete = list(store.each(lambda name: (version_folder(store, name) / MANIFEST).exists(), names))
     return [name for name, stands in zip(names, complete, strict=True) if stands]
 
 
@@ -93,7 +93,7 @@ def read_manifest(store: Store, version: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such version, it is not complete, or its manifest is damaged.
     """
-    path = store.root.joinpath("models", version, MANIFEST)
+    path = version_folder(store, version) / MANIFEST
     data = store.read(path) if version else None
     if data is None:
         known = ", ".join(list_versions(store)[-5:]) or f"none yet; make one by: {command()} retrain"
@@ -120,7 +120,7 @@ def read_version(store: Store, version: str) -> ModelVersion:
 def read_files(store: Store, version: str) -> tuple[ModelVersion, dict[str, Any]]:
     """Read the model of a complete version, and what its manifest says of the files."""
     files = read_manifest(store, version)["files"]
-    path = store.root.joinpath("models", version, "model.json")
+    path = version_folder(store, version) / "model.json"
     data = store.read(path)
     if data is None or digest(data) != files.get("model.json", {}).get("sha256"):
         raise UserError(f"{path} is not what its manifest says; see: {command()} verify.")
@@ -157,7 +157,10 @@ def find_version(store: Store, wanted: str) -> str | None:
 
 
 def will_be_unchanged(store: Store, dataset: Dataset, training: Training, table: ExampleInputs) -> bool:
-    """Whether a retrain will find that nothing has changed, as far as that can be told before the rows are read."""
+    """Whether a retrain will find that nothing has changed; of a user's own table only reading it can tell."""
+    if dataset.is_own:
+        return False
+    training = training.resolve(own_table=False)
     return find_version(store, fingerprint(FILE.sha256, dataset, training, table)) is not None
 
 

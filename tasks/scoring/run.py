@@ -2,8 +2,6 @@
 
 import csv
 import io
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -21,16 +19,15 @@ from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult
 from tasks.scoring.plan import digest_input
 from tasks.scoring.score import Scored, Scorer
 from tasks.steps import get_logger, is_recorded, task
-from tasks.storage.files import TEMPORARY, describe_file, map_in_order, write_file
+from tasks.storage.files import describe_file, map_in_order, write_file
 from tasks.storage.store import Store, digest, is_local, locate, to_json
 from tasks.tables.contract import ADDED, TEXT, check_names, check_types, find_columns
 from tasks.tables.csv import LONGEST_LINE, cut_blocks, read_header
-from tasks.tables.parquet import PolarsPanic, count_rows, open_parquet, read_rows, write_parquet
-from tasks.tables.stream import open_input
+from tasks.tables.parquet import PolarsPanic, count_rows, open_parquet_input, read_rows, write_parquet
+from tasks.tables.stream import OnRead, open_input
 
 REJECTS_HEADER = b"line,column,value,reason,raw\n"
 THREADS = 3  # blocks that are scored at a time; Polars spreads each over the cores, but not every step of it
-OnRead = Callable[[int], None]  # is called with the number of bytes of every read
 CONNECTING = 10  # seconds that a cluster has to answer
 Group = list[Chunk]
 
@@ -65,17 +62,8 @@ def read_csv(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator[Rea
 
 @contextmanager
 def read_parquet(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator[Reading]:
-    """Read a chunk of Parquet; a file behind a URL is first copied to the disk."""
-    with (
-        open_input(chunk.source.path) as (stream, hashing),
-        tempfile.NamedTemporaryFile(prefix=TEMPORARY, suffix=".parquet") as copy,
-    ):
-        path = locate(chunk.source.path)
-        if not is_local(path):
-            shutil.copyfileobj(stream, copy)
-            copy.flush()
-            path = locate(copy.name)
-        table, schema = open_parquet(path.path)
+    """Read a chunk of Parquet."""
+    with open_parquet_input(chunk.source.path) as (table, schema, hashing):
         names = find_columns(list(schema), batch_run.model.features, batch_run.batch.mapping)
         check_names(list(schema))
         check_types(schema, names)

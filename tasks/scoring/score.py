@@ -14,7 +14,7 @@ import polars as pl
 
 from tasks.parameters.base import read_bounds
 from tasks.scoring.manifest import BatchRun, Counts
-from tasks.tables.contract import F32, LINE, RAW, TEXT, explain_unpredicted, read_number
+from tasks.tables.contract import F32, LINE, RAW, TEXT, explain_unpredicted, read_number, show_as_json
 from tasks.tables.csv import Block, parse_block, write_chunks
 
 
@@ -66,10 +66,7 @@ class Scorer:
     def score_batch(self, rows: pl.DataFrame) -> Scored:
         """Predict rows of a Parquet file; a rejected row is shown as JSON."""
         table, bad = self.score(rows, self.columns)
-        columns = {name: pl.col(name) for name in self.columns}
-        for name in (name for name in columns if bad.schema[name] == pl.Binary):
-            columns[name] = columns[name].bin.encode("base64")  # Polars writes no bytes as JSON.
-        rejects = self.explain(bad, pl.struct(columns.values()).struct.json_encode())
+        rejects = self.explain(bad, show_as_json(bad.schema, self.columns))
         good = write_chunks(table) if self.to_csv else table
         return Scored(good, b"".join(write_chunks(rejects)), self.count(table, rejects))
 

@@ -68,6 +68,12 @@ def explain_rejects(bad: pl.DataFrame, found: list[Reason], raw: pl.Expr) -> pl.
     )
 
 
+def show_as_json(schema: dict[str, pl.DataType] | pl.Schema, names: list[str]) -> pl.Expr:
+    """Show a row's named columns as JSON; bytes as base64, since Polars writes none as JSON."""
+    columns = [pl.col(name).bin.encode("base64") if schema[name] == pl.Binary else pl.col(name) for name in names]
+    return pl.struct(columns).struct.json_encode()
+
+
 def explain_bounds(name: str, value: pl.Expr, limits: tuple[float, float]) -> Reason:
     """Say that a number is out of bounds."""
     return name, pl.col(name).cast(TEXT), pl.when(~value.is_between(*limits)).then(pl.lit("out of bounds"))

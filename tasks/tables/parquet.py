@@ -1,17 +1,46 @@
 """Parquet files: opened, read some rows at a time, and written in bounded memory."""
 
+import shutil
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from tasks.errors import UserError
+from tasks.storage.files import TEMPORARY
+from tasks.storage.store import is_local, locate
 from tasks.tables.contract import LINE
+from tasks.tables.stream import HashingReader, OnRead, open_input
 
 PolarsPanic = pl.exceptions.PanicException  # a fault of the engine over what is in a file; it is no Exception
 BATCH_ROWS = 100_000  # rows of a Parquet file that are read at a time
 ROW_GROUP = 500_000  # rows of a Parquet file that are compressed together
+
+
+@contextmanager
+def open_parquet_input(
+    path: str, on_read: OnRead = lambda _: None
+) -> Iterator[tuple[pl.LazyFrame, dict[str, pl.DataType], HashingReader]]:
+    """Open a user's Parquet file: its table, the types of its columns, and the reader that hashes its bytes.
+
+    One behind a URL is first copied to the disk.
+
+    Raises:
+        UserError: it is something else, or changed meanwhile; or what `open_input` raises.
+    """
+    with (
+        open_input(path, on_read=on_read) as (stream, hashing),
+        tempfile.NamedTemporaryFile(prefix=TEMPORARY, suffix=".parquet") as copy,
+    ):
+        location = locate(path)
+        if not is_local(location):
+            shutil.copyfileobj(stream, copy)
+            copy.flush()
+            location = locate(copy.name)
+        yield *open_parquet(location.path), hashing
 
 
 def open_parquet(path: str) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:

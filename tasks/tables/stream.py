@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 READ_BYTES = 1 << 20
+OnRead = Callable[[int], None]  # is called after every read with the number of bytes as they are stored
 ANSWER_SECONDS, SILENT_SECONDS = 300, 60  # that a web server has for each answer, which is 5 MB, and between two bytes
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
 
@@ -43,7 +44,7 @@ def _identify(stat: os.stat_result) -> tuple[int, ...]:
 class HashingReader(io.RawIOBase):
     """Reads an open file, or some bytes of it, and hashes what it reads."""
 
-    def __init__(self, path: UPath, file: BinaryIO, size: int | None, on_read: Callable[[int], None]) -> None:
+    def __init__(self, path: UPath, file: BinaryIO, size: int | None, on_read: OnRead) -> None:
         self._path, self._file, self._left, self._on_read = path, file, size, on_read
         self._identity = _identify(os.fstat(file.fileno())) if is_local(path) else None
         self.sha256 = hashlib.sha256()
@@ -116,11 +117,9 @@ def _open_in_time(location: UPath) -> Iterator[BinaryIO]:
 
 @contextmanager
 def open_input(
-    path: str, start: int = 0, stop: int | None = None, on_read: Callable[[int], None] = lambda _: None
+    path: str, start: int = 0, stop: int | None = None, on_read: OnRead = lambda _: None
 ) -> Iterator[tuple[BinaryIO, HashingReader]]:
     """Open a file or URL, or a range of its bytes: its decompressed content, and the reader that hashes its bytes.
-
-    `on_read` is called after every read with the number of bytes as they are stored.
 
     Raises:
         ChangedError: the file changed meanwhile, so that whatever else is wrong says nothing of it.

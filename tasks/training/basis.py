@@ -5,16 +5,14 @@ features are scaled and however they correlate. Source: LeCun, Bottou, Orr and M
 section 4.3, which names the three steps.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.dataset.rows import Floats, Rows
+from tasks.dataset.rows import Floats, Rows, cut_rows
 from tasks.model import LinearModel
 
-BLOCK = 65_536  # rows that are looked at in float64 at once
 ROUNDING = float(np.finfo(np.float32).eps)  # of predictions, relative
 NOTICED = 0.001  # share of the loss above which a report mentions what is missing
 CONSTANT = 1e-9  # spread of a feature, as a share of its mean, that float32 is far from seeing
@@ -44,21 +42,16 @@ class Basis:
 def copy_rows(
     rows: Rows, order: NDArray[np.int64] | None = None, basis: Basis | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Copy features, shape (n, features), and targets, shape (n, 1), to float32, block by block.
+    """Copy features, shape (n, features), and targets, shape (n, 1), to float32, some rows at a time.
 
     They come in the order and in the basis that is given, otherwise as they are.
     """
     x, y = np.empty(rows.x.shape, np.float32), np.empty((len(rows), 1), np.float32)
-    for block in cut_blocks(len(rows)):
-        chosen = block if order is None else order[block]
-        x[block] = basis.enter(rows.x[chosen]) if basis else rows.x[chosen]
-        y[block, 0] = (rows.y[chosen] - basis.middle) / basis.spread if basis else rows.y[chosen]
+    for part in cut_rows(len(rows)):
+        chosen = part if order is None else order[part]
+        x[part] = basis.enter(rows.x[chosen]) if basis else rows.x[chosen]
+        y[part, 0] = (rows.y[chosen] - basis.middle) / basis.spread if basis else rows.y[chosen]
     return x, y
-
-
-def cut_blocks(count: int) -> Iterator[slice]:
-    """Cut a number of rows into blocks."""
-    return (slice(start, min(start + BLOCK, count)) for start in range(0, count, BLOCK))
 
 
 def find_basis(rows: Rows) -> Basis:
@@ -69,8 +62,8 @@ def find_basis(rows: Rows) -> Basis:
     """
     centre = rows.x.mean(axis=0, dtype=np.float64)
     covariance = np.zeros((len(centre), len(centre)))
-    for block in cut_blocks(len(rows)):
-        centred = rows.x[block] - centre
+    for part in cut_rows(len(rows)):
+        centred = rows.x[part] - centre
         covariance += centred.T @ centred / len(rows)
     scale = np.sqrt(np.diag(covariance))
     varies = scale > CONSTANT * np.abs(centre)
@@ -96,8 +89,8 @@ def describe_end(line: LinearModel, train: Rows, loss: float, left: float) -> tu
         remarks.append(
             f"At the last epoch {left:.1%} of the loss was still to be gained: allow more epochs or larger minibatches."
         )
-    blocks = ((train.x[block], train.y[block]) for block in cut_blocks(len(train)))
-    plain = sum(float(np.sum((y - line.predict(x)) ** 2)) for x, y in blocks) / len(train)
+    parts = ((train.x[part], train.y[part]) for part in cut_rows(len(train)))
+    plain = sum(float(np.sum((y - line.predict(x)) ** 2)) for x, y in parts) / len(train)
     if plain > (1 + NOTICED) * loss + ROUNDING * float(train.y.var()):
         remarks.append(
             f"Predictions are made in float32, whose rounding raises the training MSE from {loss:.4g} to {plain:.4g}: "

@@ -1,11 +1,11 @@
-"""How good the neuron is, beside two things it can't argue with."""
+"""How good the neuron is, beside the mean predictor and least squares."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.dataset.rows import Floats, Predictions, Rows, Split
+from tasks.dataset.rows import Floats, Predictions, Rows, Split, cut_rows
 from tasks.dataset.split import example_inputs
 from tasks.model import LinearModel
 from tasks.parameters import ExampleInputs
@@ -13,7 +13,6 @@ from tasks.steps import get_logger, task
 from tasks.training.interval import interval_half_widths, measure_coverage
 from tasks.training.results import Evaluation, TrainingResult
 
-CHUNK = 1 << 18  # rows that are looked at at a time
 MODELS = {"neuron": "Neuron", "mean": "Mean predictor", "least_squares": "Least squares"}  # in metrics.json: in words
 
 
@@ -43,8 +42,7 @@ def fit_least_squares(rows: Rows) -> LinearModel:
 
     Source: "Matrix Computations" (4th edition, Johns Hopkins, 2013), section 5.2 on QR and 6.5 on adding rows to it.
     """
-    centre, mean = rows.x.mean(axis=0), rows.y.mean()
-    parts = [slice(start, start + CHUNK) for start in range(0, len(rows), CHUNK)]
+    centre, mean, parts = rows.x.mean(axis=0), rows.y.mean(), cut_rows(len(rows))
     scale = np.sqrt(sum(np.sum((rows.x[part] - centre) ** 2, axis=0) for part in parts) / len(rows))
     scale[scale == 0] = 1
     reduced = np.zeros((0, rows.x.shape[1] + 1))

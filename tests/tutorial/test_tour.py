@@ -1,4 +1,4 @@
-"""The whole product in ten short tests, to be read in order. Each is the shortest real use of one thing."""
+"""The whole product in eleven short tests, to be read in order. Each is the shortest real use of one thing."""
 
 from datetime import datetime
 from pathlib import Path
@@ -104,3 +104,11 @@ def test_10_check_and_clean_the_store(store: Store, tutorial: str) -> None:
     (damage,) = verify(store)
     assert damage.startswith(f"{report} was emptied; its manifest says ")
     assert clean_store(store, Retention(newest=1, days=0)) == ["model 20200101T000000Z-bbbbbb"]
+
+
+def test_11_learn_from_a_table_of_your_own(store: Store, tmp_path: Path) -> None:
+    """A table of one's own is a file and the names of its columns; the neuron ends at its best line."""
+    table = tmp_path / "sales.csv"
+    table.write_text("area,price\n" + "".join(f"{area},{2 * area + 30 + area % 2}\n" for area in range(50, 150)))
+    version = Path(retrain(Dataset(source=str(table), features=["area"], target="price"))).name
+    assert read_version(store, version).weights == pytest.approx([2], abs=0.01)

@@ -1,29 +1,15 @@
-"""The list of models, and the check that everything is as its manifest says."""
+"""The list of models, and the history of what was promoted and refused."""
 
 import getpass
-import json
 
 import pytest
 
-from tasks.dataset.download import dataset_file
-from tasks.errors import UserError
 from tasks.registry.catalogue import list_history, list_models, render_history, render_models
 from tasks.registry.champion import POINTER, promote, roll_back
-from tasks.registry.log import LOG, log_decision
-from tasks.registry.verify import verify
-from tasks.registry.versions import find_version, read_version, version_folder
-from tasks.storage.store import Store, digest
+from tasks.registry.log import LOG
+from tasks.registry.versions import version_folder
+from tasks.storage.store import Store
 from tests.helpers import make_version
-
-
-@pytest.fixture
-def full(store: Store) -> Store:
-    for version in "abcd":
-        make_version(store, version)
-    promote(store, "a", "first")
-    promote(store, "b", "better")
-    log_decision(store, "refused", "c", "worse")
-    return store
 
 
 def test_models_are_listed_with_their_status(full: Store) -> None:
@@ -113,38 +99,6 @@ def test_an_empty_store_says_how_to_begin(store: Store) -> None:
     assert render_models(list_models(store)) == "There is no version yet; make one by: linear-neuron retrain\n"
 
 
-def test_every_file_that_differs_is_named(full: Store) -> None:
-    assert verify(full) == []
-    (version_folder(full, "a") / "model.json").write_bytes(b"{}")
-    (version_folder(full, "b") / "model.json").unlink()
-    (version_folder(full, "c") / "manifest.json").write_bytes(b"{")
-    full.write(dataset_file(full, "0" * 64, ".npz"), b"rot")
-    full.write(
-        full.root / POINTER, b'{"version": "x", "since": "2026-01-01T00:00:00Z", "previous": null, "reason": ""}'
-    )
-    message = verify(full)
-    assert [line.partition(str(full.root))[2].partition(" ")[0] for line in message] == [
-        "/models/a/model.json",
-        "/models/b/model.json",
-        "/models/c/manifest.json",
-        f"/datasets/{'0' * 64}.npz",
-        "/champion.json",
-    ]
-    full.write(full.root / POINTER, b"")
-    assert "champion.json is damaged" in verify(full)[-1]
-
-
-def test_a_model_whose_numbers_were_changed_is_not_used(full: Store) -> None:
-    (version_folder(full, "a") / "model.json").write_bytes(
-        (version_folder(full, "a") / "model.json").read_bytes() + b" "
-    )
-    with pytest.raises(UserError, match=r"model\.json is not what its manifest says; see: linear-neuron verify"):
-        read_version(full, "a")
-    (version_folder(full, "c") / "manifest.json").write_bytes(b"[]")
-    with pytest.raises(UserError, match="is damaged, so version c can't be trusted"):
-        read_version(full, "c")
-
-
 def test_a_damaged_version_is_listed_as_such_and_stops_nothing(full: Store) -> None:
     (version_folder(full, "b") / "model.json").write_bytes(b"{}")
     (version_folder(full, "d") / "manifest.json").write_bytes(b"[")
@@ -157,41 +111,3 @@ def test_a_damaged_version_is_listed_as_such_and_stops_nothing(full: Store) -> N
     ]
     last = render_models(rows).splitlines()[-1]
     assert last.split() == ["d", "(damaged),", "see:", "linear-neuron", "verify"]
-
-
-def test_training_passes_over_a_damaged_version_and_names_it(full: Store, caplog: pytest.LogCaptureFixture) -> None:
-    (version_folder(full, "d") / "manifest.json").write_bytes(b"[")
-    for _ in range(2):
-        assert find_version(full, "a") == "a"
-    assert [record.message.partition(";")[0] for record in caplog.records] == [
-        f"{full.root}/models/d/manifest.json is damaged, so version d can't be trusted"
-    ]
-
-
-def test_the_files_of_a_batch_are_checked_in_both_shapes_of_manifest(full: Store) -> None:
-    facts = {"sha256": digest(b"good"), "bytes": 4}
-    shapes = {
-        "files": {"files": {"n/a.csv": facts}},
-        "outputs": {"inputs": [{"outputs": {}}, {"outputs": {"n/a.csv": facts}}]},
-    }
-    folders = [full.root / "predictions" / name for name in shapes]
-    for folder, manifest in zip(folders, shapes.values(), strict=True):
-        full.write(folder / "manifest.json", json.dumps(manifest).encode())
-        full.write(folder / "n" / "a.csv", b"good")
-    full.write(full.root / "predictions" / "unfinished" / "a.csv", b"half")
-    full.write(full.root / "datasets" / ".x.npz.01234567", b"half")
-    assert verify(full) == []
-    for folder in folders:
-        (folder / "n" / "a.csv").write_bytes(b"evil")
-    assert verify(full) == [f"{folder / 'n' / 'a.csv'} has other bytes than its manifest says." for folder in folders]
-    assert verify(full, deep=False) == [], "each has its size"
-    (folders[1] / "n" / "a.csv").write_bytes(b"")
-    for deep in (True, False):
-        assert verify(full, deep=deep)[-1] == f"{folders[1] / 'n' / 'a.csv'} was emptied; its manifest says 4 bytes."
-    (folders[1] / "n" / "a.csv").write_bytes(b"go")
-    assert verify(full, deep=False) == [f"{folders[1] / 'n' / 'a.csv'} has other bytes than its manifest says."]
-    (folders[0] / "n" / "a.csv").unlink()
-    (folders[1] / "manifest.json").write_bytes(b'{"inputs": [1]}')
-    missing, damaged = verify(full)
-    assert missing == f"{folders[0] / 'n' / 'a.csv'} is missing."
-    assert damaged.startswith(f"{folders[1] / 'manifest.json'} is damaged; restore it from a copy, or remove")

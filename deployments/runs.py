@@ -12,7 +12,7 @@ import httpx
 from prefect import Flow, tags
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, PREFECT_HOME, temporary_settings
 
 from deployments.prepare import locate_up_file
 from tasks.errors import UserError
@@ -22,6 +22,7 @@ from tasks.steps import PLAIN_LOGGER, RUN_LOGGERS
 R = TypeVar("R")
 
 TAG = "linear-neuron"  # by which the automations know our runs from other people's
+RETRIES = 2  # of each request; by Prefect's five a run waits for minutes for a server that is gone
 
 NOT_RECORDED = "This run is not recorded, as no Prefect server is up: run `linear-neuron up`, or set PREFECT_API_URL.\n"
 
@@ -43,6 +44,10 @@ def _is_verbose() -> bool:
     return PLAIN_LOGGER.level <= logging.DEBUG
 
 
+for _name in ("prefect.events.clients", "prefect._internal.concurrency"):  # They tell of each event that is lost.
+    logging.getLogger(_name).addFilter(lambda record: _is_verbose())
+
+
 def run(flow: Flow[..., R], *arguments: Any, quiet: bool = False) -> R:
     """Run a flow, recorded where a Prefect server is found.
 
@@ -57,12 +62,22 @@ def run(flow: Flow[..., R], *arguments: Any, quiet: bool = False) -> R:
     logging.getLogger().handlers = [Terminal(logging.WARNING if quiet and not _is_verbose() else logging.NOTSET)]
     for name in RUN_LOGGERS:
         logging.getLogger(name).setLevel(PLAIN_LOGGER.level)
+    logging.raiseExceptions = _is_verbose()  # As Prefect asks it, whether to tell of log lines that don't arrive.
     url = find_api()
     if url is None:
         sys.stderr.write(NOT_RECORDED)
         return flow.fn(*arguments)
-    with temporary_settings({PREFECT_API_URL: url}), tags(*filter(None, (TAG, get_name()))), api_errors(url):
-        return flow(*arguments)
+    settings = {PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: RETRIES}
+    with temporary_settings(settings), tags(*filter(None, (TAG, get_name()))), api_errors(url):
+        try:
+            return flow(*arguments)
+        except httpx.TransportError:
+            sys.stderr.write(
+                f"linear-neuron: The Prefect server at {url} went away during the run, so its end is not recorded; "
+                "`linear-neuron models` shows what it left in the store.\n"
+            )
+            sys.stderr.flush()
+            os._exit(1)  # Prefect would stay for minutes, to tell a server that is gone each event of the run.
 
 
 def find_api() -> str | None:

@@ -12,6 +12,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from tasks.steps import get_logger, is_recorded
 from tasks.text import as_text
 
+PAUSE = 1  # seconds between updates, each of which is a request; more than one a second shows nobody more
+LONG_PAUSE = 600  # seconds after one that failed, since the work waits while a server that is gone is asked again
+
 
 class Advance(Protocol):
     """What `progress` hands to the work that it shows."""
@@ -33,11 +36,10 @@ def progress(title: str, total: int | None) -> Iterator[Advance]:
     )
     line = bar.add_task(title, total=total, text="")
     artifact: UUID | None = None
-    shown = time.monotonic()
+    shown, pause = time.monotonic(), PAUSE
 
     def show(percent: float) -> None:
-        nonlocal artifact, shown
-        shown = time.monotonic()
+        nonlocal artifact, shown, pause
         if not is_recorded():
             return
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -47,14 +49,18 @@ def progress(title: str, total: int | None) -> Iterator[Advance]:
                 artifact = cast(UUID, create_progress_artifact(percent, description=as_text(title)))
             else:
                 update_progress_artifact(artifact, percent)
+            pause = PAUSE
         except Exception as error:  # noqa: BLE001, a server that can't be reached must not end the work
             get_logger().debug("The progress can't be shown: %s", error)
+            pause = LONG_PAUSE
+        shown = time.monotonic()
 
     def advance(count: int, text: str = "") -> None:
         bar.update(line, advance=count, text=text)
-        if time.monotonic() - shown > 1:  # An update is a request, and more than one a second shows nobody more.
+        if time.monotonic() - shown > pause:
             show(bar.tasks[line].percentage)
 
     with bar:
         yield advance
-        show(100.0)
+        if pause == PAUSE:
+            show(100.0)

@@ -72,10 +72,21 @@ def test_nothing_outlives_a_killed_up(stack: Stack) -> None:
     eventually(lambda: stack.processes() == {}, 30, "the server and the worker end")
 
 
-def test_up_ends_with_its_server(stack: Stack) -> None:
+def test_up_ends_with_its_server_and_a_command_that_was_recorded_there_goes_on(stack: Stack) -> None:
     stack.start()
     assert stack.process
-    stack.kill("deployments.server")
+    before = list_versions(Store(str(stack.store)))
+    retrain = [*COMMAND, "retrain", "--training.epochs", "3000", "--dataset.source", "package"]
+    with subprocess.Popen(retrain, env=CLEAN, cwd=stack.log.parent, stderr=subprocess.PIPE, text=True) as run:
+        assert run.stderr
+        while "Epoch 1 of" not in run.stderr.readline():
+            assert run.poll() is None
+        stack.kill("deployments.server")
+        said = run.communicate(timeout=200)[1].splitlines()
+    assert run.returncode == 1
+    assert said[-1].startswith(f"linear-neuron: The Prefect server at {stack.api.url} went away during the run")
+    assert not [line for line in said if "EventsWorker" in line or "connect to" in line]
+    assert len(list_versions(Store(str(stack.store)))) == len(before) + 1
     assert stack.process.wait(30) == 2
     assert stack.says("linear-neuron: The server ended by itself; the reason is in")
     assert stack.processes() == {}

@@ -47,8 +47,8 @@ def count(seconds: float, delete: bool = False) -> str:
 
 @pytest.mark.usefixtures("server")
 def test_a_recorded_run_has_one_progress_artifact() -> None:
-    assert artifacts_of(count(seconds=0.1)) == [("Scoring a [b] {c}", 100.0)]
-    assert artifacts_of(count(seconds=2)) == [("Scoring a [b] {c}", 100.0)]
+    assert artifacts_of(count(seconds=0.1)) == [("`Scoring a [b] {c}`", 100.0)]
+    assert artifacts_of(count(seconds=2)) == [("`Scoring a [b] {c}`", 100.0)]
 
 
 @pytest.mark.usefixtures("server")

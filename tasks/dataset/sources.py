@@ -14,6 +14,11 @@ from tasks.storage.store import Store, digest
 from tasks.tables.inputs import plural
 
 
+def know_digest(dataset: Dataset) -> str | None:
+    """Return the digest of a published dataset; that of a user's own table is known only once it is read."""
+    return None if dataset.is_own else FILE.sha256
+
+
 def open_snapshot(store: Store, origin: Origin) -> Snapshot:
     """Open the snapshot that the store keeps under the digest of `origin`.
 

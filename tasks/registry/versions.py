@@ -14,7 +14,6 @@ from typing import Any
 from pydantic import ValidationError
 from upath import UPath
 
-from tasks.dataset.boston import FILE
 from tasks.errors import UserError
 from tasks.model import ModelVersion
 from tasks.name import command
@@ -157,11 +156,12 @@ def find_version(store: Store, wanted: str) -> str | None:
 
 
 def will_be_unchanged(store: Store, dataset: Dataset, training: Training, table: ExampleInputs) -> bool:
-    """Whether a retrain will find that nothing has changed; of a user's own table only reading it can tell."""
-    if dataset.is_own:
-        return False
-    training = training.resolve(own_table=False)
-    return find_version(store, fingerprint(FILE.sha256, dataset, training, table)) is not None
+    """Whether a retrain will find that nothing has changed, where that is known before the rows are read."""
+    from tasks.dataset.sources import know_digest  # Its HTTP client takes a while to import, and `models` needs none.
+
+    sha256 = know_digest(dataset)
+    training = training.resolve(dataset.is_own)
+    return sha256 is not None and find_version(store, fingerprint(sha256, dataset, training, table)) is not None
 
 
 @task("Begin a version")

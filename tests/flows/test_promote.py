@@ -111,7 +111,7 @@ def test_what_differs_is_named_when_a_version_does_not_come_out_again(store: Sto
     assert not agrees
     assert "keras was 2.0.0, is 3." in message
     store.remove(store.root / "datasets")
-    with pytest.raises(UserError, match=r"the dataset of .* is missing or damaged"):
+    with pytest.raises(UserError, match=r"The dataset of .* is missing or damaged"):
         reproduce(version)
 
 

@@ -80,10 +80,11 @@ def publish_version(store: Store, version: str, folder: Path) -> UPath:
 
 def list_versions(store: Store) -> list[str]:
     """List every complete version, oldest first."""
-    names = store.names("models")
+    if not store.local:  # One listing, in pages, instead of a request for every version.
+        paths = [path.split("/") for path in store.find("models")]
+        return sorted(name for name, *rest in paths if rest == [MANIFEST])
     with user_errors(store.root):
-        complete = list(store.each(lambda name: (version_folder(store, name) / MANIFEST).exists(), names))
-    return [name for name, stands in zip(names, complete, strict=True) if stands]
+        return [name for name in store.names("models") if (version_folder(store, name) / MANIFEST).exists()]
 
 
 def read_manifest(store: Store, version: str) -> dict[str, Any]:

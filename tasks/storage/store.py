@@ -24,6 +24,7 @@ from tasks.name import find_store
 from tasks.storage.files import Item, Result, make_temporary, map_in_order, sync_folder, user_errors
 
 MANIFEST = "manifest.json"
+WHOLE = {"max_concurrency": 1}  # has s3fs get an object at once, instead of asking for its size and then for parts
 REQUESTS = 32  # that an object store answers at a time
 TRIES = 100  # of a change that others get in the way of
 SCRATCH = re.compile(r"\.(.+\.[0-9a-f]{8}|probe-[0-9a-f]{6})")  # names of files that a killed run leaves in the store
@@ -157,7 +158,7 @@ class Store:
             return Tagged(self.read(path), None)
         with user_errors(path):
             try:
-                return Tagged(tag=path.fs.info(path.path)["ETag"], data=path.fs.cat_file(path.path))
+                return Tagged(tag=path.fs.info(path.path)["ETag"], data=path.fs.cat_file(path.path, **WHOLE))
             except FileNotFoundError:
                 return Tagged(None, None)
 
@@ -198,7 +199,7 @@ class Store:
         """Read the bytes of a file, by one request so that they are never those of two; None if there is no file."""
         with user_errors(path):
             try:
-                return Path(path.path).read_bytes() if self.local else cast(bytes, path.fs.cat_file(path.path))
+                return Path(path.path).read_bytes() if self.local else cast(bytes, path.fs.cat_file(path.path, **WHOLE))
             except (FileNotFoundError, NotADirectoryError):
                 return None
 

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
+from aiobotocore.httpsession import AIOHTTPSession
 from upath import UPath
 
 from tasks.errors import UserError
@@ -150,3 +152,21 @@ def test_a_bucket_gets_the_manifest_last_and_shows_at_once_what_others_wrote(
     code = "import sys; from upath import UPath; UPath(sys.argv[1]).write_bytes(b'{}')"
     subprocess.run([sys.executable, "-c", code, f"{s3}/order/models/by-another/manifest.json"], check=True)
     assert list_versions(shared) == [version, "by-another"]
+
+
+def test_a_bucket_is_asked_once_for_a_file_and_once_for_all_versions(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, asked = Store(f"{s3}/few"), []
+    for version in "abc":
+        shared.write(shared.root / "models" / version / "manifest.json", b"{}")
+    shared.write(shared.root / "models" / "unfinished" / "plots" / "manifest.json", b"{}")
+    send = AIOHTTPSession.send
+
+    async def note(session: Any, request: Any) -> Any:
+        asked.append(request.method)
+        return await send(session, request)
+
+    monkeypatch.setattr(AIOHTTPSession, "send", note)
+    assert shared.read(shared.root / "models" / "a" / "manifest.json") == b"{}"
+    assert asked == ["GET"]
+    assert list_versions(shared) == list("abc")
+    assert len(asked) <= 3

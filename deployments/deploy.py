@@ -115,9 +115,8 @@ async def _ensure_pool(client: PrefectClient) -> None:
             f"The work pool {POOL} at {client.api_url} is of type {pool.type}, and ours is {NeuronWorker.type}: "
             f"remove it with `prefect work-pool delete {POOL}`, and deploy again."
         )
-    if (
-        pool.base_job_template != template
-    ):  # That of a version before had variables by which a run could name a command.
+    # That of an older version had variables by which a run could name a command.
+    if pool.base_job_template != template:
         await client.update_work_pool(POOL, WorkPoolUpdate(base_job_template=template))
 
 

@@ -18,8 +18,7 @@ from tasks.tables.contract import (
     TEXT,
     Reason,
     check_types,
-    explain_bounds,
-    explain_number,
+    explain_numbers,
     explain_rejects,
     read_number,
 )
@@ -77,13 +76,11 @@ def clean_rows(piece: Piece, dataset: Dataset) -> tuple[pl.DataFrame, pl.DataFra
             check_types(schema, names)
         except UserError as error:
             raise UserError(f"{piece.place}: {error}.") from None
-    style = {name: {"strip": schema[name] == TEXT, "decimal_comma": piece.decimal_comma} for name in names}
-    values = {name: read_number(name, **style[name]) for name in names}
+    comma, limits = piece.decimal_comma, dataset.limits
+    values = {name: read_number(name, strip=schema[name] == TEXT, decimal_comma=comma) for name in names}
     fine = [values[name].cast(F32).is_finite().fill_null(value=False) for name in names]
-    reasons = [explain_number(name, **style[name]) for name in names]
-    for name, limits in dataset.limits.items():
-        fine.append(values[name].is_between(*limits).fill_null(value=False))
-        reasons.append(explain_bounds(name, values[name], limits))
+    fine += [values[name].is_between(*ends).fill_null(value=False) for name, ends in limits.items()]
+    reasons = explain_numbers(schema, {name: limits.get(name) for name in names}, decimal_comma=comma)
     kept = [values[name].alias(name) for name in numbers]
     for alias, name in ((TIME, dataset.time), (KNOWN, dataset.known_at)):
         if name:

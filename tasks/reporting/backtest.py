@@ -10,19 +10,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from prefect import runtime
-
 from tasks.dataset.history import Plan
 from tasks.errors import UserError
 from tasks.name import entitle
 from tasks.parameters import Dataset, Period, Training
-from tasks.registry.fingerprint import describe_code
 from tasks.reporting.markdown import as_picture, as_table, number, render_page
 from tasks.steps import get_logger, show_markdown, show_table, task
 from tasks.storage.files import TEMPORARY, describe_file
 from tasks.storage.store import MANIFEST, Store, locate, to_json
 from tasks.tables.inputs import plural
 from tasks.training.backtest import PERCENT, StepResult, total_errors
+from tasks.training.describe import describe_lineage
 from tasks.training.metrics import MODELS
 
 FOLDER = "backtests"
@@ -151,8 +149,7 @@ def report_backtest(plan: Plan, results: list[StepResult], period: Period, datas
         "dataset": dataset.model_dump(mode="json", exclude_defaults=True) | {"target": dataset.target},
         "training": training.model_dump(mode="json"),
         "source": asdict(plan.origin),
-        "lineage": describe_code()
-        | {"flow_run": runtime.flow_run.get_name(), "flow_run_id": runtime.flow_run.get_id()},
+        "lineage": describe_lineage(),
         "mse": total_errors(results),
         "steps": steps,
     }

@@ -14,7 +14,7 @@ import polars as pl
 
 from tasks.parameters.base import read_bounds
 from tasks.scoring.manifest import BatchRun, Counts
-from tasks.tables.contract import F32, LINE, RAW, TEXT, explain_unpredicted, read_number, show_as_json
+from tasks.tables.contract import F32, LINE, RAW, TEXT, Limits, explain_unpredicted, read_number, show_as_json
 from tasks.tables.csv import Block, parse_block, write_chunks
 
 
@@ -43,7 +43,7 @@ class Scorer:
         return self.separator != ","
 
     @cached_property
-    def limits(self) -> dict[str, tuple[float, float] | None]:
+    def limits(self) -> Limits:
         """Column of each feature -> within what its values must lie, if that was said when the model was made."""
         model = self.batch_run.model
         limits = dict(map(read_bounds, model.dataset.get("bounds", [])))

@@ -41,6 +41,7 @@ def explain_broken(lines: pl.DataFrame, fields: pl.Series, expected: int) -> pl.
 
 
 Reason = tuple[str, pl.Expr, pl.Expr]  # a column, its value as text, and why it is rejected or null
+Limits = dict[str, tuple[float, float] | None]  # column -> within what its values must lie, if that was said
 
 
 def explain_number(name: str, *, strip: bool, decimal_comma: bool) -> Reason:
@@ -79,16 +80,18 @@ def explain_bounds(name: str, value: pl.Expr, limits: tuple[float, float]) -> Re
     return name, pl.col(name).cast(TEXT), pl.when(~value.is_between(*limits)).then(pl.lit("out of bounds"))
 
 
-def explain_unpredicted(
-    bad: pl.DataFrame, limits: dict[str, tuple[float, float] | None], raw: pl.Expr, *, decimal_comma: bool
-) -> pl.DataFrame:
-    """Return rows without a finite prediction as rejects: a feature is not as it must be, or the sum is not finite.
-
-    `limits` has every feature's column, and within what its values must lie, if that was said.
-    """
-    style = {name: {"strip": bad.schema[name] == TEXT, "decimal_comma": decimal_comma} for name in limits}
+def explain_numbers(schema: pl.Schema, limits: Limits, *, decimal_comma: bool) -> list[Reason]:
+    """Say why a value of some columns is no finite number, or is not within its limits."""
+    style = {name: {"strip": schema[name] == TEXT, "decimal_comma": decimal_comma} for name in limits}
     found = [explain_number(name, **style[name]) for name in limits]
-    found += [explain_bounds(name, read_number(name, **style[name]), ends) for name, ends in limits.items() if ends]
+    return found + [
+        explain_bounds(name, read_number(name, **style[name]), ends) for name, ends in limits.items() if ends
+    ]
+
+
+def explain_unpredicted(bad: pl.DataFrame, limits: Limits, raw: pl.Expr, *, decimal_comma: bool) -> pl.DataFrame:
+    """Return rows without a finite prediction as rejects: a feature is not as it must be, or the sum is not finite."""
+    found = explain_numbers(bad.schema, limits, decimal_comma=decimal_comma)
     return explain_rejects(bad, [*found, ("prediction", pl.lit(""), pl.lit("overflow"))], raw)
 
 

@@ -14,7 +14,7 @@ from tasks.registry.versions import find_version, read_version
 from tasks.steps import get_logger, task
 from tasks.storage.store import Store
 from tasks.training.interval import interval_half_widths, measure_coverage
-from tasks.training.metrics import MODELS, fit_least_squares, measure_errors
+from tasks.training.metrics import MODELS, fit_least_squares, measure_models
 
 PERCENT = 90  # of the rows that the interval should hold
 
@@ -29,7 +29,7 @@ class StepResult:
     fitted: int  # on how many of them it was fitted
     version: str  # of the store that came out the same; empty where it was trained for the backtest
     model: LinearModel
-    errors: dict[str, dict[str, float | None]]  # model -> what `measure_errors` says, on the rows of the step
+    errors: dict[str, dict[str, float | None]]  # what `measure_models` says of the rows of the step
     coverage: float | None  # share of these rows within the 90% interval
 
 
@@ -62,12 +62,8 @@ def recall_model(
 def measure_step(step: Step, known: KnownRows, model: LinearModel, version: str) -> StepResult:
     """Measure the errors of the neuron, the mean predictor and least squares of that day; remove the day's rows."""
     split, rows = known.split, step.rows
-    predicted, line = model.predict(rows.x), fit_least_squares(split.train)
-    errors = {
-        "neuron": measure_errors(rows.y, predicted),
-        "mean": measure_errors(rows.y, np.full(len(rows), split.train.y.mean())),
-        "least_squares": measure_errors(rows.y, rows.x @ line.weights + line.bias),
-    }
+    predicted = model.predict(rows.x)
+    errors = measure_models(rows, predicted, float(split.train.y.mean()), fit_least_squares(split.train))
     width = interval_half_widths(split.validation.y, model.predict(split.validation.x))[str(PERCENT)]
     coverage = measure_coverage(rows.y, predicted, width)
     counts = sum(map(len, split.parts.values())), len(split.train)

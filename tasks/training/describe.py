@@ -39,9 +39,14 @@ def describe_version(new_version: NewVersion, snapshot: Snapshot, split: Split, 
         training=evaluation.result.training.model_dump(),
         metrics=evaluation.metrics,
         fingerprint=new_version.fingerprint,
-        lineage=describe_code() | {"flow_run": runtime.flow_run.get_name(), "flow_run_id": runtime.flow_run.get_id()},
+        lineage=describe_lineage(),
         created_at=datetime.now(UTC),
     )
+
+
+def describe_lineage() -> dict[str, Any]:
+    """Say by which code something was made, and in which run."""
+    return describe_code() | {"flow_run": runtime.flow_run.get_name(), "flow_run_id": runtime.flow_run.get_id()}
 
 
 def describe_dataset(snapshot: Snapshot, split: Split) -> dict[str, Any]:

@@ -56,19 +56,25 @@ def fit_least_squares(rows: Rows) -> LinearModel:
     return LinearModel(tuple(weights.tolist()), float(mean - centre @ weights))
 
 
+def measure_models(
+    rows: Rows, predicted: Predictions, mean: float, least_squares: LinearModel
+) -> dict[str, dict[str, float | None]]:
+    """Measure on some rows the neuron, by what it predicts for them, the mean predictor and least squares."""
+    return {
+        "neuron": measure_errors(rows.y, predicted),
+        "mean": measure_errors(rows.y, np.full(len(rows), mean)),
+        "least_squares": measure_errors(rows.y, rows.x @ least_squares.weights + least_squares.bias),
+    }
+
+
 def compare_models(split: Split, predicted: dict[str, Predictions], least_squares: LinearModel) -> dict[str, Any]:
     """Compute the content of `metrics.json`: for train, validation and test rows, each model's errors.
 
     The mean predictor is that of the train rows, which the neuron and least squares were fitted on too.
     """
-    mean = split.train.y.mean()
+    mean = float(split.train.y.mean())
     return {
-        part: {
-            "rows": len(rows),
-            "neuron": measure_errors(rows.y, predicted[part]),
-            "mean": measure_errors(rows.y, np.full(len(rows), mean)),
-            "least_squares": measure_errors(rows.y, rows.x @ least_squares.weights + least_squares.bias),
-        }
+        part: {"rows": len(rows), **measure_models(rows, predicted[part], mean, least_squares)}
         for part, rows in split.parts.items()
     }
 

@@ -1,0 +1,59 @@
+"""The worked example of the README on a server: the schedule's deployment follows a table that changes."""
+
+import json
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.deployments.helpers import Stack, eventually
+from tests.deployments.test_models import deploy, find_deployments
+from tests.example import list_months, measure_error, read_commands, true_slope, write_months
+
+pytestmark = pytest.mark.usefixtures("silenced")
+
+
+def read_table() -> list[str]:
+    """The flags that the README's commands name the table by."""
+    (setting,) = [command for command in read_commands() if command.startswith("TABLE=")]
+    return shlex.split(shlex.split(setting)[0].removeprefix("TABLE="))
+
+
+@pytest.fixture
+def shop(stack: Stack, tmp_path: Path) -> Iterator[Stack]:
+    """The stack, which has the model shop besides, of the README's table."""
+    deploy(stack, "--name", "shop", *(str(tmp_path / flag) if flag == "sales" else flag for flag in read_table()))
+    yield stack
+    for deployment in find_deployments(stack.api, "shop").values():
+        stack.api.ask("DELETE", f"/deployments/{deployment['id']}")
+    for automation in stack.api.ask("POST", "/automations/filter"):
+        if automation["name"].startswith("shop."):
+            stack.api.ask("DELETE", f"/automations/{automation['id']}")
+
+
+def wait_for(store: Path, pattern: str) -> Path:
+    (path,) = eventually(lambda: list(store.glob(pattern)), 120, pattern)
+    return Path(path)
+
+
+def test_the_schedule_follows_the_table_and_predictions_improve(shop: Stack, tmp_path: Path) -> None:
+    store, inbox = shop.store.with_name("store-shop"), shop.log.parent / "inbox-shop"
+    inbox.mkdir()
+    write_months(tmp_path, 18)
+    shutil.copy(list_months(tmp_path)[-1], inbox / "newest.csv")
+    shutil.rmtree(tmp_path / "sales")
+    slopes, errors = [], []
+    for months in (6, 12, 18):
+        write_months(tmp_path, months)
+        shop.api.wait(shop.api.trigger({}, "retrain/shop.weekly-retrain"), "Completed", seconds=200)
+        champion = json.loads((store / "champion.json").read_bytes())["version"]
+        slopes += json.loads((store / "models" / champion / "model.json").read_bytes())["weights"]
+        errors.append(measure_error(wait_for(store, f"predictions/{champion}-*/newest.predictions.csv")))
+    assert true_slope(6) == 2
+    assert true_slope(18) == 3
+    assert slopes == pytest.approx([2.0, 2.3, 2.8], abs=0.1)
+    assert errors == pytest.approx([107, 75, 30], abs=10)
+    schedules = find_deployments(shop.api, "shop")["weekly-retrain"]["schedules"]
+    assert [schedule["slug"] for schedule in schedules] == ["weekly"]

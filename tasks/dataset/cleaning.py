@@ -17,6 +17,7 @@ from tasks.tables.contract import (
     F32,
     TEXT,
     Reason,
+    check_texts,
     check_types,
     explain_numbers,
     explain_rejects,
@@ -27,6 +28,7 @@ KNOWN, KEY = "\0known", "\0key"  # names that no column of a table has
 FORMATS = ("%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M")
 ZONED = ("%Y-%m-%dT%H:%M:%S%.f%#z", "%Y-%m-%d %H:%M:%S%.f%#z")
 MICROSECONDS = pl.Datetime("us")
+YEARS = (-62_135_596_800_000_000, 253_402_300_799_999_999)  # from the year 1 to 9999, in microseconds since 1970
 
 
 def columns_of(dataset: Dataset) -> list[str]:
@@ -36,7 +38,7 @@ def columns_of(dataset: Dataset) -> list[str]:
 
 
 def read_time(name: str, dtype: pl.DataType) -> pl.Expr:
-    """Read a column as microseconds since 1970 in UTC; null where it is no time.
+    """Read a column as microseconds since 1970 in UTC; null where it is no time of the years 1 to 9999.
 
     Times may be those of the source's own types, or ISO 8601 text: a year, a month, a day, or a time of a day with or
     without a zone. Without one, UTC is meant.
@@ -74,6 +76,7 @@ def clean_rows(piece: Piece, dataset: Dataset) -> tuple[pl.DataFrame, pl.DataFra
     if piece.rows.height:
         try:
             check_types(schema, names)
+            check_texts(schema, [*filter(None, [dataset.time, dataset.known_at, dataset.key])])
         except UserError as error:
             raise UserError(f"{piece.place}: {error}.") from None
     comma, limits = piece.decimal_comma, dataset.limits
@@ -85,6 +88,7 @@ def clean_rows(piece: Piece, dataset: Dataset) -> tuple[pl.DataFrame, pl.DataFra
     for alias, name in ((TIME, dataset.time), (KNOWN, dataset.known_at)):
         if name:
             time = read_time(name, schema[name])
+            time = pl.when(time.is_between(*YEARS)).then(time)
             fine.append(time.is_not_null())
             reasons.append(_explain_null(name, time, "not a time"))
             kept.append(time.alias(alias))

@@ -67,9 +67,9 @@ def _read_query(text: str, connection: str, names: list[str]) -> Iterator[Piece]
         try:
             require_columns(rows.columns, names)
         except UserError as error:
-            raise UserError(f"The query on {connection}: {error}.") from None
+            raise UserError(f"The query on {connection}: {end_sentence(str(error))}") from None
         yield Piece(
-            f"the query on {connection}", _number(rows.select(names), line), None, show_as_json(rows.schema, names)
+            f"The query on {connection}", _number(rows.select(names), line), None, show_as_json(rows.schema, names)
         )
         line += rows.height
 
@@ -105,8 +105,13 @@ def file_errors(path: str) -> Iterator[None]:
     except StoreError:
         raise
     except (UserError, OSError, EOFError, pl.exceptions.PolarsError, PolarsPanic) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise UserError(f"{path} can't be learned from: {reason}{'' if reason.endswith('?') else '.'}") from None
+        raise UserError(f"{path} can't be learned from: {end_sentence(str(error))}") from None
+
+
+def end_sentence(text: str) -> str:
+    """Put a text on one line, with a full stop at its end unless it asks something."""
+    text = " ".join(text.split()).rstrip(".")
+    return text if text.endswith("?") else f"{text}."
 
 
 def _check(columns: list[str], names: list[str] | None) -> list[str]:

@@ -15,6 +15,7 @@ from tasks.dataset.rows import Column, Origin, Snapshot
 
 TIME, HASH = "\0time", "\0hash"  # names that no column of a table has
 SUFFIX = ".npy"
+MAX_HEADER = 1 << 22  # bytes of names; NumPy asks to be told when it should read more than 10,000
 TRAIN_SHARE = 0.8
 Records = NDArray[Any]
 
@@ -26,7 +27,7 @@ def record_type(numbers: list[str], timed: bool) -> np.dtype[Any]:
 
 def open_records(path: Path, origin: Origin) -> Snapshot:
     """Open a snapshot, whose last column of numbers is the target; its rows stay on the disk until they are used."""
-    records = np.load(path, mmap_mode="r", allow_pickle=False)
+    records = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=MAX_HEADER)
     names = [name for name in records.dtype.names if name not in (TIME, HASH)]
     words = records.dtype.itemsize // 8
     values = records.view("<f8").reshape(len(records), words)[:, : len(names)]

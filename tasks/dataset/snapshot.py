@@ -7,6 +7,7 @@ import atexit
 import math
 import os
 import shutil
+import warnings
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -34,6 +35,7 @@ from tasks.tables.csv import write_chunks
 REMEMBERED = ("connection", "key", "time", "as_of", "bounds")  # settings that the lineage has
 REJECTS_HEADER = b"file,line,column,value,reason,raw\n"
 NEEDED = 2.5  # bytes of memory for each byte of a record: copies in float32, predictions, and what a step adds up
+SHOWN = 60  # characters of a bad value that an error shows
 SCALE = 2.0**64  # hashes lie below it
 
 
@@ -52,6 +54,7 @@ class Rejects:
             return
         if not self.first:
             line, column, value, reason, _ = bad.row(0)
+            value = value if len(value) <= SHOWN else f"{value[:SHOWN]}..."
             where = f", column {column}: {value!r} is rejected as {reason}" if column else f" is rejected: {reason}"
             self.first = f"{piece.place}, line {line}{where}"
         self.count += bad.height
@@ -111,6 +114,8 @@ def take_snapshot(store: Store, dataset: Dataset) -> Snapshot:
 
 def _check_settings(dataset: Dataset) -> None:
     check_roles(dataset)
+    if unnamed := [name for name in columns_of(dataset) if not name or "\0" in name]:
+        raise UserError(f"A column to learn from can't be called {unnamed[0]!r}; give it a name in the table.")
     if dataset.as_of and not (dataset.time or dataset.known_at):
         raise UserError("--dataset.as-of needs --dataset.time or --dataset.known-at, the column with the times.")
     if dataset.max_age_days and not dataset.time:
@@ -144,7 +149,7 @@ def _make_records(table: pl.DataFrame, dataset: Dataset, kind: np.dtype[Any]) ->
     records = np.empty(table.height, kind)
     for name in kind.names or ():
         if name != HASH:
-            records[name] = table[name].to_numpy()
+            records[name] = table[name].to_numpy() + 0  # This makes one of the two zeros that a float has.
     records[HASH] = hash_keys(table[KEY]) if dataset.key else hash_rows(records)
     if dataset.sample == 1:
         return records
@@ -153,9 +158,11 @@ def _make_records(table: pl.DataFrame, dataset: Dataset, kind: np.dtype[Any]) ->
 
 def _write_records(path: Path, records: Records, order: Any) -> None:
     """Write the records in order, a range at a time, after the header of NumPy's format."""
-    with path.open("wb") as file:
-        header = {"descr": np.lib.format.dtype_to_descr(records.dtype), "fortran_order": False, "shape": order.shape}
-        np.lib.format.write_array_header_1_0(file, header)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Names beyond Latin-1 need a format that NumPy before 1.17 can't read.
+        np.lib.format.open_memmap(path, "w+", records.dtype, order.shape).flush()
+    with path.open("r+b") as file:
+        file.seek(-records.nbytes, os.SEEK_END)
         for part in cut_rows(len(order)):
             records[order[part]].tofile(file)
 
@@ -223,6 +230,8 @@ def _check_keys(records: Records, source: Source, dataset: Dataset) -> None:
         keys = piece.rows.select(LINE, key=pl.col(dataset.key).cast(TEXT).str.strip_chars().fill_null(""))
         found = keys.filter(pl.Series(hash_keys(keys["key"]) == twice[0]))
         places += [(key, f"{piece.place}, line {line}") for line, key in found.iter_rows()]
+    if len(places) < 2:
+        raise UserError(f"{dataset.source} changed while it was being read; try again when it is complete.")
     names = " and ".join(place for _, place in places[:2])
     raise UserError(
         f"{dataset.key} {places[0][0]!r} is the key of two rows, {names}; leave one of them"

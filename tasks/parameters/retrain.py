@@ -62,6 +62,13 @@ class Dataset(Parameters, hide_input_in_errors=True):
         """Column -> least and greatest value that it may have."""
         return dict(map(read_bounds, self.bounds))
 
+    @field_validator("bounds")
+    @classmethod
+    def _bounds_are_distinct(cls, bounds: list[str]) -> list[str]:
+        if len(dict(map(read_bounds, bounds))) < len(bounds):
+            raise ValueError("names a column twice; give both ends at once, as in rooms=1..20")
+        return bounds
+
     @field_validator("features")
     @classmethod
     def _features_are_distinct(cls, features: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ from tasks.parameters import Batch
 from tasks.scoring.manifest import leads_out
 from tasks.steps import get_logger, is_deployed, task
 from tasks.storage.store import Store, digest
+from tasks.tables.contract import check_texts
 from tasks.tables.inputs import KNOWN, InputFile, list_files, plural
 from tasks.tables.sql import PREFIX, SQL_FILE, read_query, read_text
 
@@ -47,6 +48,10 @@ def save_query(store: Store, source: str, connection: str) -> str:
     path, rows = store.root / "queries" / f"{stem}.csv", 0
     with store.writing(path) as scratch, scratch.open("wb") as file:
         for number, table in enumerate(read_query(text, connection)):
+            try:
+                check_texts(table.schema, table.columns)
+            except UserError as error:
+                raise UserError(f"The query on {connection}: {error}; leave it out, or cast it to text.") from None
             table.write_csv(file, include_header=number == 0)
             rows += table.height
         if not rows:
@@ -63,6 +68,9 @@ def find_inputs(batch: Batch) -> tuple[str, list[InputFile]]:
         UserError: there are none; a deployment's inbox may be empty.
     """
     names = [save_query(Store(), text, batch.connection) if text.startswith(PREFIX) else text for text in batch.inputs]
+    queries = set(names) - set(batch.inputs)
+    if twice := [name for name in queries if names.count(name) > 1]:
+        raise UserError(f"Two of the queries are called {PurePosixPath(twice[0]).stem}; rename the file of one.")
     root, sources = find_sources(names)
     if not sources and not is_deployed():
         raise UserError(f"There is no file to predict in {', '.join(batch.inputs)}; put CSV or Parquet files there.")

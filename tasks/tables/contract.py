@@ -167,4 +167,21 @@ def check_types(schema: dict[str, pl.DataType], names: list[str]) -> None:
     """
     for name in names:
         if not schema[name].is_numeric() and schema[name] not in (TEXT, pl.Null()):
-            raise UserError(f"column {name!r} holds {schema[name]} where numbers are needed")
+            raise UserError(f"column {name!r} holds {_describe_type(schema[name])} where numbers are needed")
+
+
+def check_texts(schema: dict[str, pl.DataType], names: list[str]) -> None:
+    """Make sure that the columns of a table can be read as texts, as those of times and keys are.
+
+    Raises:
+        UserError: a column holds lists, bytes or durations.
+    """
+    for name in names:
+        dtype = schema[name]
+        if dtype.is_nested() or dtype in (pl.Binary, pl.Duration, pl.Object):
+            raise UserError(f"column {name!r} holds {_describe_type(dtype)} where text, numbers or times are needed")
+
+
+def _describe_type(dtype: pl.DataType) -> str:
+    """Name a type, an enumeration without its values."""
+    return "Enum" if dtype == pl.Enum else str(dtype)

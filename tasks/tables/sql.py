@@ -11,7 +11,7 @@ from urllib.parse import quote
 import polars as pl
 from sqlalchemy import create_engine, make_url
 from sqlalchemy.engine import Engine
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from tasks.errors import UserError
@@ -92,16 +92,19 @@ def _read_rows(text: str, engine: Engine, connection: str) -> Iterator[pl.DataFr
     options = {"stream_results": True, "no_parameters": True}  # Without the latter a % would ask for a parameter.
     if engine.dialect.name == "postgresql":
         options["postgresql_readonly"] = True  # A file of SQLite was opened for reading alone.
-    with engine.connect().execution_options(**options) as session:
-        result = session.exec_driver_sql(text)
+    with engine.connect().execution_options(**options) as session, session.exec_driver_sql(text) as result:
         if not result.returns_rows:
             raise UserError(f"The query on {connection} returns no rows; it must be a SELECT.")
         names = list(result.keys())
-        if twice := {name for name in names if names.count(name) > 1}:
-            raise UserError(f"The query on {connection} has the column {min(twice)!r} twice; name it another way.")
+        _check_distinct(names, connection)
         yield _tabulate(names, [])
         for rows in result.partitions(BATCH_ROWS):
             yield _tabulate(names, rows)
+
+
+def _check_distinct(names: list[str], connection: str) -> None:
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"The query on {connection} has the column {min(twice)!r} twice; name it another way.")
 
 
 def _tabulate(names: list[str], rows: Any) -> pl.DataFrame:
@@ -132,13 +135,15 @@ def connect(address: str, connection: str, *, read_only: bool) -> Engine:
         url = make_url(address)
         if url.get_backend_name() == "sqlite":
             return _connect_sqlite(url.database or "", connection, read_only)
-        if url.drivername in ("postgresql", "postgres"):
-            url = url.set(drivername="postgresql+psycopg")
+        if url.get_backend_name() not in ("postgresql", "postgres") or address.partition("?")[0].count("@") > 1:
+            raise ArgumentError
+        url = url.set(drivername="postgresql+psycopg")
         return create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 20})
-    except (ArgumentError, NoSuchModuleError):
+    except (ArgumentError, ValueError):  # What SQLAlchemy says of it may have parts of the password.
+        begins = "sqlite:///, postgresql:// or duckdb:///" if read_only else "sqlite:/// or postgresql://"
         raise UserError(
-            f"The address of the connection {connection} is none that can be used; it must begin with sqlite:///, "
-            "postgresql:// or duckdb:///."
+            f"The address of the connection {connection} is none that can be used; it must begin with {begins}, and an "
+            "@ in its password must be written as %40."
         ) from None
     except ImportError:
         raise UserError(
@@ -151,7 +156,13 @@ def _connect_sqlite(name: str, connection: str, read_only: bool) -> Engine:
     if not path.is_file():  # SQLite would make an empty one.
         raise UserError(f"There is no database at {path}, where the connection {connection} leads.")
     uri = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rw'}"
-    return create_engine("sqlite://", poolclass=NullPool, creator=lambda: sqlite3.connect(uri, uri=True))
+
+    def open_file() -> sqlite3.Connection:
+        session = sqlite3.connect(uri, uri=True)
+        session.set_authorizer(lambda action, *_: action == sqlite3.SQLITE_ATTACH)  # That could make another file.
+        return session
+
+    return create_engine("sqlite://", poolclass=NullPool, creator=open_file)
 
 
 def _read_duckdb(text: str, name: str, connection: str) -> Iterator[pl.DataFrame]:
@@ -164,12 +175,18 @@ def _read_duckdb(text: str, name: str, connection: str) -> Iterator[pl.DataFrame
         ) from None
     try:
         with duckdb.connect(locate(name).path, read_only=True) as session:
+            if any(one.type != duckdb.StatementType.SELECT for one in session.extract_statements(text)):
+                raise UserError(f"The query on {connection} returns no rows; it must be a SELECT.")  # COPY makes files.
             relation = session.sql(text)
-            if relation is None:
-                raise UserError(f"The query on {connection} returns no rows; it must be a SELECT.")
+            _check_distinct(relation.columns, connection)
+            for column, kind in zip(relation.columns, relation.types, strict=True):
+                if "INTERVAL" in str(kind):  # Polars ends its thread over one.
+                    raise UserError(
+                        f"The query on {connection} has {column!r}, which holds {kind}; leave it out, or cast it."
+                    )
             yield pl.DataFrame(relation)
-    except duckdb.Error as error:
-        raise refuse(connection, error, name) from None
+    except (duckdb.Error, pl.exceptions.PolarsError) as error:
+        raise refuse(connection, error, "") from None
 
 
 def refuse(connection: str, error: Exception, address: str) -> UserError:
@@ -178,7 +195,7 @@ def refuse(connection: str, error: Exception, address: str) -> UserError:
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     try:
         secret = make_url(address).password
-    except ArgumentError:
+    except (ArgumentError, ValueError):
         secret = None
     for hidden in filter(None, (address, str(secret) if secret else "")):
         reason = reason.replace(hidden, "***")

@@ -72,6 +72,20 @@ def test_a_query_is_predicted_and_loaded_into_a_table(champion: ModelVersion, da
     assert rows_of(database) == []
 
 
+def test_queries_that_no_csv_file_can_hold_are_refused(champion: ModelVersion, database: Engine) -> None:
+    queries = {"sqlite": "select 5 as \"RM\", x'ff' as b", "postgresql": "select 5 as \"RM\", 'a'::bytea as b"}
+    with pytest.raises(UserError, match=r"column 'b' holds Binary where .*; leave it out, or cast it to text"):
+        predict.fn(Batch(inputs=[f"sql:{queries[database.dialect.name]}"], connection="sales"))
+
+
+def test_two_query_files_of_one_name_are_refused(champion: ModelVersion, tmp_path: Path, database: Engine) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "sales.sql").write_text('select "RM" from sales')
+    with pytest.raises(UserError, match="Two of the queries are called sales; rename the file of one"):
+        predict.fn(Batch(inputs=[f"sql:{tmp_path}/{folder}/sales.sql" for folder in "ab"], connection="sales"))
+
+
 def test_files_are_loaded_beside_other_batches(champion: ModelVersion, database: Engine, tmp_path: Path) -> None:
     for name, rooms in (("a", 6), ("b", 7)):
         (tmp_path / name).mkdir()

@@ -111,3 +111,8 @@ def test_features_are_named_once() -> None:
 def test_a_column_by_another_name_may_hold_an_equals_sign() -> None:
     mapping = Batch(columns=["RM=rooms", "AGE=a=b", "RM=zimmer"]).mapping
     assert mapping == {"RM": ["rooms", "zimmer"], "AGE": ["a=b"]}
+
+
+def test_a_column_has_its_bounds_but_once() -> None:
+    with pytest.raises(ValidationError, match="names a column twice"):
+        Dataset(bounds=["rooms=1..", "rooms=..20"])

@@ -4,6 +4,7 @@ import gzip
 import os
 import sqlite3
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
@@ -278,6 +279,65 @@ def test_a_table_that_changes_while_it_is_read_is_refused(take: Take, tmp_path: 
         patch.setattr(reading, "cut_blocks", cut_and_grow)
         with pytest.raises(UserError, match="it changed while it was being read"):
             take(str(path))
+
+
+def write_parquet(path: Path, **columns: object) -> str:
+    table = {"area": [1.0, 2.0, 3.0], "rooms": [1, 2, 2], "price": [3.0, 5.0, 6.0]} | columns
+    pl.DataFrame(table).write_parquet(path / "sales.parquet")
+    return str(path / "sales.parquet")
+
+
+@pytest.mark.parametrize(
+    "names", [["面积"], [f"{number} {'x' * 60}" for number in range(300)]], ids=["unicode", "wide"]
+)
+def test_columns_may_have_any_names_and_be_many(take: Take, store: Store, tmp_path: Path, names: list[str]) -> None:
+    source = write_parquet(tmp_path, **{name: [1.0, 2.0, number] for number, name in enumerate(names)})
+    snapshot = take(source, features=names)
+    assert [column.name for column in open_snapshot(store, snapshot.origin).columns] == [*names, "price"]
+
+
+@pytest.mark.parametrize("name", ["", "\0hash", "\0time", "a\0b"])
+def test_names_that_a_record_has_itself_are_refused(take: Take, tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="A column to learn from can't be called"):
+        take(write_parquet(tmp_path, **{name: [1, 2, 3]}), features=[name])
+
+
+@pytest.mark.parametrize("role", ["time", "key", "known_at"])
+@pytest.mark.parametrize(
+    "values", [[[1], [2], [3]], [b"\xff", b"a", b"b"], [timedelta(1)] * 3], ids=["List", "Binary", "Duration"]
+)
+def test_times_and_keys_are_not_lists_or_bytes(take: Take, tmp_path: Path, role: str, values: list[object]) -> None:
+    with pytest.raises(UserError, match=r"column 'odd' holds \w+.* where text, numbers or times are needed"):
+        take(write_parquet(tmp_path, odd=values), **{role: "odd"})
+
+
+def test_a_year_beyond_9999_is_not_a_time(take: Take, tmp_path: Path) -> None:
+    far = pl.Series([500_000_000_000_000_000] * 3).cast(pl.Datetime("us"))
+    with pytest.raises(UserError, match="is rejected as not a time"):
+        take(write_parquet(tmp_path, sold_on=far), time="sold_on", max_age_days=1)
+
+
+def test_both_zeros_are_the_same_number(take: Take, tmp_path: Path) -> None:
+    digests = {take(write_parquet(tmp_path, area=[zero, 1.0, 2.0])).origin.sha256 for zero in (0.0, -0.0)}
+    assert len(digests) == 1
+
+
+def test_a_long_value_is_shown_in_part(take: Take, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"column area: 'x{60}\.\.\.' is rejected as not a number"):
+        take(write_parquet(tmp_path, area=["x" * 1000, "1", "2"]))
+
+
+def test_a_key_that_was_there_twice_and_no_longer_is_told(
+    take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks.dataset import reading
+
+    pieces = iter([[1, 1, 2], [1, 2, 3]])
+    monkeypatch.setattr(
+        reading, "read_query", lambda *_: [pl.DataFrame({"area": [1, 2, 3], "price": [1, 2, 3], "id": next(pieces)})]
+    )
+    with pytest.raises(UserError, match="changed while it was being read"):
+        take("sql:select * from sales", connection="sales", key="id", features=["area"])
 
 
 def test_a_table_beyond_memory_is_told_what_fits() -> None:

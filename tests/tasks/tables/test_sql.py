@@ -77,13 +77,52 @@ def test_a_query_that_fails_is_told_without_address(database: Path, query: str, 
     assert len(rows("select * from sales")) == 3
 
 
+@pytest.mark.parametrize("query", ["attach '{}' as other", "vacuum into '{}'"])
+def test_a_query_can_not_make_another_database(database: Path, tmp_path: Path, query: str) -> None:
+    with pytest.raises(UserError, match="The query on ware-house failed"):
+        rows(query.format(tmp_path / "new.db"))
+    assert not (tmp_path / "new.db").exists()
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgresql://user:hunter2@host:many/sales",
+        "postgresql://user:1@hunter2@host/sales",
+        "postgresql://user:hunter2@[::1/sales",
+        "mysql://user:hunter2@host/sales",
+        "hunter2",
+    ],
+)
+def test_a_wrong_address_is_told_without_its_password(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("LINEAR_NEURON_CONNECTION_ODD", address)
+    with pytest.raises(
+        UserError, match=r"must begin with sqlite:///, .* an @ in its password must be written as %40"
+    ) as caught:
+        rows("select 1", "odd")
+    assert "hunter2" not in str(caught.value)
+    assert "host" not in str(caught.value)
+
+
+def test_the_driver_of_an_address_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINEAR_NEURON_CONNECTION_PREFECT", "postgresql+asyncpg://user:hunter2@127.0.0.1:1/sales")
+    with pytest.raises(UserError, match=r"The query on prefect failed: .*Connection refused"):
+        rows("select 1", "prefect")
+
+
 def test_a_duckdb_file_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with duckdb.connect(str(tmp_path / "sales.duckdb")) as database:
         database.execute("create table sales as select 1.5 as area")
     monkeypatch.setenv("LINEAR_NEURON_CONNECTION_DUCK", f"duckdb:///{tmp_path}/sales.duckdb")
     assert rows("select * from sales", "duck")["area"].cast(float).to_list() == [1.5]
-    with pytest.raises(UserError, match=r"The query on duck failed: .*read-only"):
-        rows("delete from sales", "duck")
+    for query in ("delete from sales", f"copy sales to '{tmp_path}/new'", f"attach '{tmp_path}/new'"):
+        with pytest.raises(UserError, match="The query on duck returns no rows; it must be a SELECT"):
+            rows(query, "duck")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(UserError, match="The query on duck has the column 'x' twice"):
+        rows("select 1 as x, 2 as x", "duck")
+    with pytest.raises(UserError, match="The query on duck has 'x', which holds INTERVAL; leave it out"):
+        rows("select interval '1 day' as x", "duck")
     with pytest.raises(UserError, match="The query on duck failed"):
         rows("select gone from sales", "duck")
 

@@ -18,7 +18,10 @@ up: .venv/done
 
 test: .venv/done
 	$(bin)/coverage erase
-	$(bin)/coverage run -m pytest
+	@# The tests of the stack wait more than they work, so the others run beside them.
+	$(bin)/coverage run -m pytest tests/deployments > .venv/deployments.log 2>&1 & stack=$$!; \
+	$(bin)/coverage run -m pytest tests --ignore tests/deployments; status=$$?; \
+	wait $$stack || status=1; cat .venv/deployments.log; exit $$status
 	$(bin)/coverage combine --quiet
 	$(bin)/coverage report
 

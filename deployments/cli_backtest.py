@@ -1,4 +1,4 @@
-"""The command that goes back in time."""
+"""The command `backtest`, which trains as on earlier days."""
 
 import sys
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""Backtest: what the model would have been worth, had it been trained on days gone by."""
+"""Backtest: how good models trained on earlier days would have been on the rows that came after."""
 
 from prefect import flow, runtime
 
@@ -12,7 +12,7 @@ from tasks.training.train import train
 
 
 def run_name() -> str:
-    """Such as `backtest area+rooms month 2026-01-01`, so that a list of runs tells a story."""
+    """Such as `backtest area+rooms month 2026-01-01`, so that runs can be told apart in a list."""
     parameters = runtime.flow_run.get_parameters()
     period = parameters["period"]
     return entitle(f"backtest {'+'.join(parameters['dataset'].features)} {period.every} {period.from_}")

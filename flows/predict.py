@@ -16,7 +16,7 @@ from tasks.steps import end_as
 
 
 def run_name() -> str:
-    """Such as `predict inbox`, so that a list of runs tells a story."""
+    """Such as `predict inbox`, so that runs can be told apart in a list."""
     inputs = runtime.flow_run.get_parameters()["batch"].inputs
     more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
     return entitle(f"predict {PurePath(inputs[0]).name}{more}")

@@ -19,7 +19,7 @@ from tasks.training.train import train
 
 
 def run_name() -> str:
-    """Name the run, such as `retrain RM notebook 2026-11-23`, so that a list of runs tells a story."""
+    """Name the run, such as `retrain RM notebook 2026-11-23`, so that runs can be told apart in a list."""
     parameters = runtime.flow_run.get_parameters()
     features = "+".join(parameters["dataset"].features)
     training = parameters["training"].resolve(parameters["dataset"].is_own)

@@ -34,12 +34,12 @@ def get_name() -> str:
 
 
 def entitle(title: str, mark: str = ": ") -> str:
-    """Have the title of a run or a report, or the key of an artifact, say which model it is of."""
+    """Put the model's name, if it has one, before the title of a run or a report or before the key of an artifact."""
     return f"{name}{mark}{title}" if (name := get_name()) else title
 
 
 def command() -> str:
-    """Begin a command line that a message gives as advice, so that it is one for this model."""
+    """Begin a command that a message advises, with the `--name` of this model."""
     return f"linear-neuron --name {name}" if (name := get_name()) else "linear-neuron"
 
 

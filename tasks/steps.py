@@ -143,7 +143,7 @@ class Step(Generic[P, R]):
 
 
 class StepTimeoutError(TimeoutError):
-    """Apart from the time-outs of what a step calls."""
+    """The step's own time-out, told apart from those of what the step calls."""
 
 
 def task(

@@ -1,1 +1,1 @@
-"""The rows to learn from: their sources, their columns and their split."""
+"""The rows to learn from: their sources, what they must be, their snapshot in the store, and their split."""

@@ -50,7 +50,7 @@ def download(dataset: Dataset) -> Snapshot:
         data, origin = fetch_file(Store(), FILE, dataset.source if dataset.source in SOURCES else "auto")
         snapshot = read_snapshot(data, origin)
     for remark in snapshot.origin.remarks:
-        get_logger().warning("Source tried in vain: %s", remark)
+        get_logger().warning("This source of the dataset failed: %s", remark)
     get_logger().info("%s from %s, sha256 %s...", snapshot.name, snapshot.origin.source, snapshot.origin.sha256[:12])
     if snapshot.rejects:
         left_out = snapshot.rejects.count(b"\n") - 1

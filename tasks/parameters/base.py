@@ -30,9 +30,8 @@ def _check_past(day: str) -> str:
 
 
 Bounds = Annotated[str, Field(pattern=r"^[^=]+=[^=]*\.\.[^=]*$"), AfterValidator(_check_bounds)]
-Connection = Annotated[
-    str, Field(pattern=r"^([A-Za-z][A-Za-z0-9_-]*)?$")
-]  # a name, so never an address with a password
+# A connection is a name, so never an address with a password in it.
+Connection = Annotated[str, Field(pattern=r"^([A-Za-z][A-Za-z0-9_-]*)?$")]
 Day = Annotated[str, Field(pattern=r"^(\d{4}-\d{2}-\d{2})?$"), AfterValidator(_check_past)]
 
 

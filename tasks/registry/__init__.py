@@ -1,1 +1,1 @@
-"""Versions of the model, and which one serves."""
+"""Versions of the model: which one serves and why, which are kept, and whether they are whole."""

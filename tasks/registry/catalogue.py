@@ -1,4 +1,4 @@
-"""What is in the store."""
+"""The versions in the store and the history of promotions, as rows and as tables for the terminal."""
 
 from datetime import UTC, datetime
 from typing import Any

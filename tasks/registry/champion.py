@@ -1,7 +1,7 @@
 """The champion: which version serves, since when, and the way back.
 
-The pointer is the truth and the log explains it. The pointer carries its own line of the log, so that the two are one
-write in effect: whoever comes after a run that was killed between them reads the line there, or writes it.
+The pointer decides and the log explains. The pointer carries its own line of the log, so that both are one write: after
+a run that was killed between the two, the next one finds the line in the pointer and adds it to the log.
 """
 
 import secrets
@@ -79,7 +79,7 @@ def read_log(store: Store) -> list[dict[str, Any]]:
 
 
 def peek(pointer: bytes | None) -> Champion | None:
-    """Read a pointer that may be damaged, and then is none."""
+    """Read a pointer; None where it is damaged or there is none."""
     try:
         return Champion.model_validate_json(pointer or b"")
     except ValidationError:
@@ -99,7 +99,7 @@ def promote(store: Store, version: str, reason: str, decision: PromotionDecision
         store: where the version is.
         version: its name.
         reason: why, for those who read the log.
-        decision: what the promotion rests on; if the champion is no longer the one that was compared with, it is off.
+        decision: the comparison that the promotion rests on; it counts only while that champion still serves.
 
     Raises:
         UserError: the version is not complete, or the comparison is out of date.

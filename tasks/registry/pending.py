@@ -42,12 +42,12 @@ def forget_pending(store: Store, version: str) -> None:
 def find_pending(store: Store, promotion: Promotion) -> dict[str, PendingDecision]:
     """Find the complete versions that are owed a decision, oldest first.
 
-    Before decisions were kept here, a killed run left a version that the log does not know; such a one is owed a
-    decision where it could be the reason that there is no champion.
+    Before decisions were kept here, a killed run left a version that the log does not know. Where there is no champion,
+    such a version is owed a decision too.
 
     Args:
         store: where the versions are.
-        promotion: the rules for a version of which nothing was decided; none is decided by a run that only tries.
+        promotion: the rules for a version of which nothing was decided; in the mode `try` nothing is decided of it.
     """
     complete = list_versions(store)
     kept = {name.removesuffix(".json") for name in store.names(PENDING)}

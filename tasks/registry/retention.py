@@ -1,4 +1,4 @@
-"""What the store need not keep."""
+"""Retention: which versions, datasets, batches and leftovers the store does not keep, and their removal."""
 
 import os
 import re
@@ -56,7 +56,7 @@ def _serving(champion: Champion | None) -> set[str]:
 
 
 def _newest(complete: list[str], log: list[dict[str, Any]], count: int) -> set[str]:
-    """Find the newest by their names, which have the time in them, and by the log, which no clock puts in disorder."""
+    """Find the newest by their names, which begin with the time, and by the order of the log, since clocks may err."""
     decided = list(dict.fromkeys(entry["version"] for entry in reversed(log)))
     return {*complete[-count:], *decided[:count]}
 
@@ -70,7 +70,7 @@ def _promoted_since(log: list[dict[str, Any]], since: datetime) -> set[str]:
 
 
 def _expired_batches(store: Store, champion: Champion | None, before: datetime) -> list[str]:
-    """Find the batches in which nothing has changed since; the champion's newest is none of them."""
+    """Find the batches in which nothing has changed since; the champion's newest is left out."""
     changed: dict[str, datetime] = {}
     for name, at in store.find("predictions").items():
         batch = name.partition("/")[0]
@@ -107,7 +107,7 @@ def _unfinished_backtests(store: Store, before: datetime) -> dict[str, UPath]:
 def _litter(store: Store, before: datetime, going: set[str]) -> dict[str, UPath]:
     """Find what killed runs left: scratch files in the store, folders beside it, and decisions on what is no more.
 
-    The versions that are `going` are as good as gone.
+    The versions in `going` are about to be removed, so they count as gone.
     """
     models = set(store.names("models")) - going
     found = {}
@@ -126,7 +126,7 @@ def _litter(store: Store, before: datetime, going: set[str]) -> dict[str, UPath]
 
 
 def _started(version: str) -> datetime:
-    """Tell by its name when a version was begun; what has another name is none of ours, and so is never old."""
+    """Read from its name when a version was begun; a folder with another name is not ours, and never counts as old."""
     try:
         return datetime.strptime(version.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Whether what is in the store is whole."""
+"""Check that every file in the store is as its manifest, or its name, says."""
 
 import json
 from collections.abc import Iterable

@@ -127,7 +127,7 @@ def read_files(store: Store, version: str) -> tuple[ModelVersion, dict[str, Any]
     try:
         return ModelVersion.model_validate_json(data), files
     except ValidationError as error:
-        raise UserError(f"{path} is none that this release can read; see: {command()} verify.") from error
+        raise UserError(f"{path} can't be read by this release; see: {command()} verify.") from error
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Fewer rows for the eye: a plot of millions of points takes minutes and gigabytes, and shows no more."""
+"""Fewer rows to draw: a plot of millions of points takes minutes and gigabytes, and shows no more than thousands."""
 
 from dataclasses import replace
 
@@ -9,7 +9,7 @@ SHOWN = 5000  # rows of each part that are drawn
 
 
 def thin_out(split: Split, evaluation: Evaluation) -> tuple[Split, Evaluation]:
-    """Take every so-manyth row of each part, so that few enough are left to be drawn; all, if they are few."""
+    """Keep evenly spaced rows of each part, at most SHOWN of them."""
     steps = {name: slice(None, None, -(-len(rows) // SHOWN) or 1) for name, rows in split.parts.items()}
     parts = {name: _take(rows, steps[name]) for name, rows in split.parts.items()}
     predicted = {

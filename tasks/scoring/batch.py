@@ -73,7 +73,7 @@ def read_results(location: UPath) -> list[FileResult]:
     return results
 
 
-@task("Withdraw the manifest")
+@task("Invalidate the manifest")
 def invalidate_manifest(groups: list[list[Chunk]], batch_run: BatchRun) -> None:
     """Delete the manifest before rewriting a file it lists.
 

@@ -1,4 +1,4 @@
-"""Files scored as streams, whatever their size, each one or a range of it whole or not at all."""
+"""Score files of any size as streams; the outputs of a file, or of a range of one, are written whole or not at all."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Large files: work that goes on while they are written, and what their bytes digest to."""
+"""What every room needs to read and write files: errors as one sentence, threads, digests and scratch folders."""
 
 import hashlib
 import os

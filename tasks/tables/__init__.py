@@ -1,1 +1,1 @@
-"""Reading and writing tables as streams, CSV and Parquet, for both wings."""
+"""Tables as streams: CSV, Parquet and queries read, rejects explained, CSV and Parquet written, for both wings."""

@@ -156,7 +156,7 @@ class _Schedule(keras.callbacks.Callback):  # type: ignore[misc]
 def train_neuron(
     train: Rows, validation: Rows, training: Training, on_epoch: OnEpoch = lambda *_: None
 ) -> tuple[keras.Sequential, TrainingResult]:
-    """Trains on the train rows, watching the validation rows. The same arguments give the same bits.
+    """Train on the train rows, watching the validation rows. The same arguments give the same bits.
 
     Args:
         train: rows to fit, x of shape (n, features).
@@ -218,7 +218,7 @@ def check_parity(path: Path, line: LinearModel, x: Floats) -> None:
 def serve(descriptor: int) -> None:
     """Train in a child process: take one request from the connection, answer each epoch and then the result.
 
-    Without a request, or when whoever asked has died, it just ends.
+    Without a request, or when the parent has died, it ends.
     """
     with Connection(descriptor) as link, suppress(EOFError, BrokenPipeError):
         split, training, path = link.recv()

@@ -24,7 +24,7 @@ class Trainer:
         command = [sys.executable, "-P", "-m", "tasks.training.process", str(other_end.fileno())]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[other_end.fileno()])
         other_end.close()
-        atexit.register(self._end)  # It takes a while to end, and nothing waits for that but our own end.
+        atexit.register(self._end)  # It takes a while to end, and only our own end waits for that.
 
     def train(self, split: "Split", training: "Training", path: Path, on_epoch: "OnEpoch") -> "TrainingResult":
         """Train, and save the Keras model at `path`. The process is for one training, and ends with it.
@@ -52,7 +52,7 @@ class Trainer:
             self._process.stdin.close()
 
     def kill(self) -> None:
-        """Have a process that has nothing to do yet end even in the middle of a long import."""
+        """End a process that has no work yet, even in the middle of a long import."""
         self._process.kill()
         self.close()
 
@@ -88,7 +88,7 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asked, who then lets go of us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes our standard input.
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for unused in ("matplotlib", "pandas"):  # Keras imports both where it can, which takes a quarter of its start.
         sys.modules[unused] = None  # type: ignore[assignment]

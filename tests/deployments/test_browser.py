@@ -1,5 +1,6 @@
 """The Prefect UI as our users' front door, in a real browser."""
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -7,7 +8,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tasks.registry.versions import list_versions, read_version
 from tasks.storage.store import Store
-from tests.deployments.helpers import Site, Stack
+from tests.deployments.helpers import CLEAN, COMMAND, Site, Stack
 
 pytestmark = pytest.mark.usefixtures("silenced")
 WHILE_A_RUN_RUNS = 60_000  # milliseconds
@@ -61,6 +62,27 @@ def test_a_run_from_the_form_completes_with_its_own_parameters_and_shows_its_plo
 
     page.goto(page.url.replace("/v2/", "/"))
     assert all(width > 300 for width in widths_of_pictures(page)), "and in the UI's first version"
+
+
+def retrain_here(stack: Stack, *arguments: str) -> str:
+    """Retrain by the command line, beside the stack, and return the version."""
+    command = [*COMMAND, "retrain", "--dataset.source", "package", *arguments]
+    done = subprocess.run(command, env=CLEAN, cwd=stack.log.parent, capture_output=True, text=True, check=True)
+    assert "not recorded" not in done.stderr
+    return done.stdout.splitlines()[-1].rpartition("/")[2]
+
+
+def test_a_run_of_the_command_line_is_seen_and_says_why_it_may_not_be_promoted(page: Page, stack: Stack) -> None:
+    champion = retrain_here(stack)
+    subprocess.run([*COMMAND, "promote", champion], env=CLEAN, cwd=stack.log.parent, capture_output=True, check=True)
+    retrain_here(stack, "--dataset.features", "RM", "LSTAT", "--training.epochs", "2000")
+    page.goto("/v2/runs")
+    page.get_by_role("link", name="retrain RM+LSTAT custom").first.click()
+    expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
+    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_role("link", name="retrain-report").click()
+    page.locator("a[href*='/artifacts/artifact/']").first.click()
+    expect(page.get_by_text("the champion's inputs need not have LSTAT").first).to_be_visible()
 
 
 def test_a_value_out_of_bounds_shows_an_error_and_starts_nothing(page: Page, stack: Stack) -> None:

@@ -211,7 +211,7 @@ def explore(worlds: list[World], scenario: Scenario, kinds: set[Kind], sample: i
         outcome, expected = undisturbed(world, scenario)
         faults = [fault for fault in faults_of(outcome) if fault.kind in kinds]
         rng = random.Random(seed)  # noqa: S311
-        chosen = rng.sample(faults, min(sample, len(faults)))
+        chosen = choose(faults, sample, rng)
         more = rng.choices(faults, k=wanted - len(chosen)) if wanted > len(chosen) else []
         chosen += [replace(fault, size=rng.randrange(5000)) if fault.kind in SIZED else fault for fault in more]
         return [(fault, attempt(world, scenario, fault, expected)) for fault in chosen[share :: len(worlds)]]
@@ -222,6 +222,16 @@ def explore(worlds: list[World], scenario: Scenario, kinds: set[Kind], sample: i
     for fault, harm in tried:
         count(f"{fault.kind} {place}", [(one.kind, one.message) for one in harm])
     return [str(one) for _, harm in tried for one in harm]
+
+
+def choose(faults: list[Fault], count: int, rng: random.Random) -> list[Fault]:
+    """Choose so many faults, or all if there are fewer, of every kind equally often as far as that goes."""
+    drawn: Counter[str] = Counter()
+    ranked = []
+    for fault in rng.sample(faults, len(faults)):
+        ranked.append((drawn[fault.kind], fault))
+        drawn[fault.kind] += 1
+    return [fault for _, fault in sorted(ranked, key=lambda pair: pair[0])[:count]]
 
 
 def undisturbed(world: World, scenario: Scenario) -> tuple[Outcome, dict[str, bytes]]:

@@ -8,6 +8,7 @@ has the right version.
 import ast
 import copy
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -34,6 +35,7 @@ MODULES = {  # file in tasks/ -> the tests that have to notice
     "training/neuron.py": "tests/tasks/training/test_neuron.py",
 }
 SECONDS = 120  # after which a mutant counts as noticed
+MEMORY = 6 << 30  # bytes that a mutant may ask for before that counts as noticed, too
 AT_A_TIME = 2
 SWAPS: dict[type, Any] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -101,6 +103,7 @@ def start(module: str, path: Path, code: CodeType, tests: list[str]) -> int:
         return child
     sys.meta_path.insert(0, Mutant(module, path, code))
     signal.alarm(SECONDS)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     os.dup2(1, 2)
     os._exit(pytest.main(["-xq", "-pno:cacheprovider", "-Wignore::pytest.PytestAssertRewriteWarning", *tests]))

@@ -19,10 +19,10 @@ def test_a_kill_at_any_step_loses_nothing(worlds: list[World], scenario: Scenari
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_a_kill_at_any_request_loses_nothing(s3_worlds: list[World], scenario: Scenario) -> None:
-    found = explore(s3_worlds, scenario, REQUESTS, sample=12)
+    found = explore(s3_worlds, scenario, REQUESTS, sample=9)
     assert not found, "\n".join(found)
 
 
 def test_a_killed_retrain_is_made_good_by_the_next(worlds: list[World]) -> None:
-    found = explore(worlds, RETRAIN, KILLS, sample=10)
+    found = explore(worlds, RETRAIN, KILLS, sample=6)
     assert not found, "\n".join(found)

@@ -12,16 +12,16 @@ STORE: set[Kind] = {"error reply", "store gone", "store erring"}
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_a_failing_machine_loses_nothing_and_is_told_in_a_sentence(worlds: list[World], scenario: Scenario) -> None:
-    found = explore(worlds, scenario, MACHINE, sample=10)
+    found = explore(worlds, scenario, MACHINE, sample=6)
     assert not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 def test_a_failing_bucket_loses_nothing_and_is_told_in_a_sentence(s3_worlds: list[World], scenario: Scenario) -> None:
-    found = explore(s3_worlds, scenario, STORE, sample=6)
+    found = explore(s3_worlds, scenario, STORE, sample=3)
     assert not found, "\n".join(found)
 
 
 def test_a_retrain_that_the_machine_stops_is_made_good_by_the_next(worlds: list[World]) -> None:
-    found = explore(worlds, RETRAIN, MACHINE, sample=4)
+    found = explore(worlds, RETRAIN, MACHINE, sample=3)
     assert not found, "\n".join(found)

@@ -21,10 +21,16 @@ def read_table() -> list[str]:
     return shlex.split(shlex.split(setting)[0].removeprefix("TABLE="))
 
 
-@pytest.fixture
-def shop(stack: Stack, tmp_path: Path) -> Iterator[Stack]:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the table of the shop is."""
+    return tmp_path_factory.mktemp("shop")
+
+
+@pytest.fixture(scope="module")
+def shop(stack: Stack, folder: Path) -> Iterator[Stack]:
     """The stack, which has the model shop besides, of the README's table."""
-    deploy(stack, "--name", "shop", *(str(tmp_path / flag) if flag == "sales" else flag for flag in read_table()))
+    deploy(stack, "--name", "shop", *(str(folder / flag) if flag == "sales" else flag for flag in read_table()))
     yield stack
     for deployment in find_deployments(stack.api, "shop").values():
         stack.api.ask("DELETE", f"/deployments/{deployment['id']}")
@@ -38,15 +44,15 @@ def wait_for(store: Path, pattern: str) -> Path:
     return Path(path)
 
 
-def test_the_schedule_follows_the_table_and_predictions_improve(shop: Stack, tmp_path: Path) -> None:
+def test_the_schedule_follows_the_table_and_predictions_improve(shop: Stack, folder: Path) -> None:
     store, inbox = shop.store.with_name("store-shop"), shop.log.parent / "inbox-shop"
     inbox.mkdir()
-    write_months(tmp_path, 18)
-    shutil.copy(list_months(tmp_path)[-1], inbox / "newest.csv")
-    shutil.rmtree(tmp_path / "sales")
+    write_months(folder, 18)
+    shutil.copy(list_months(folder)[-1], inbox / "newest.csv")
+    shutil.rmtree(folder / "sales")
     slopes, errors = [], []
     for months in (6, 12, 18):
-        write_months(tmp_path, months)
+        write_months(folder, months)
         shop.api.wait(shop.api.trigger({}, "retrain/shop.weekly-retrain"), "Completed", seconds=200)
         champion = json.loads((store / "champion.json").read_bytes())["version"]
         slopes += json.loads((store / "models" / champion / "model.json").read_bytes())["weights"]
@@ -57,3 +63,17 @@ def test_the_schedule_follows_the_table_and_predictions_improve(shop: Stack, tmp
     assert errors == pytest.approx([107, 75, 30], abs=10)
     schedules = find_deployments(shop.api, "shop")["weekly-retrain"]["schedules"]
     assert [schedule["slug"] for schedule in schedules] == ["weekly"]
+
+
+def test_a_click_goes_back_in_time_and_shows_the_errors(shop: Stack, folder: Path) -> None:
+    write_months(folder, 18)
+    period = {"from": "2026-09-01", "to": "2026-10-01"}
+    run = shop.api.wait(shop.api.trigger({"period": period}, "backtest/shop.backtest"), "Completed", seconds=200)
+    assert run["name"] == "shop: backtest area month 2026-09-01"
+    keys = {artifact["key"]: artifact["data"] for artifact in shop.api.artifacts(run["id"]) if artifact["key"]}
+    assert keys.keys() == {"shop-backtest-report", "shop-backtest"}
+    ((line,),) = [json.loads(keys["shop-backtest"])]
+    assert (line["from"], line["rows"], line["rows known"]) == ("2026-09-01", "1,730", "5,692")
+    assert float(line["neuron"]) == pytest.approx(876.5, rel=0.01)
+    (manifest,) = shop.store.with_name("store-shop").glob("backtests/*/manifest.json")
+    assert json.loads(manifest.read_bytes())["period"] == period | {"every": "month"}

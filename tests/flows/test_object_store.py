@@ -7,16 +7,18 @@ import polars as pl
 import pytest
 from upath import UPath
 
+from flows.backtest import backtest
 from flows.promote import rollback
 from flows.reproduce import reproduce
 from flows.retrain import retrain
 from tasks.errors import UserError
-from tasks.parameters import Batch, Dataset, Retention, Training
+from tasks.parameters import Batch, Dataset, Period, Retention, Training
 from tasks.registry.catalogue import list_models
 from tasks.registry.champion import promote, read_champion
 from tasks.registry.retention import clean_store
 from tasks.registry.verify import verify
 from tasks.registry.versions import list_versions
+from tasks.reporting.backtest import read_backtest
 from tasks.scoring.batch import read_manifest
 from tasks.storage.store import Store
 from tests.flows.helpers import Predict, check, contents
@@ -62,6 +64,20 @@ def test_an_own_table_from_a_bucket_has_its_snapshot_there(s3: str, monkeypatch:
     assert len(Store().names("datasets")) == 1
     assert reproduce.fn(location.rpartition("/")[2])[0]
     assert verify(Store()) == []
+
+
+def test_a_backtest_is_kept_in_a_bucket_too(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINEAR_NEURON_STORE", f"{s3}/backtest")
+    rows = "".join(f"2026-01-{day:02},{day},{3 * day + day % 7}\n" for day in range(1, 32))
+    (table := tmp_path / "sales.csv").write_text(f"sold_on,area,price\n{rows}")
+    location = backtest.fn(
+        Period.model_validate({"from": "2026-01-29", "to": "2026-02-01", "every": "week"}),
+        Dataset(source=str(table), features=["area"], target="price", time="sold_on"),
+    )
+    assert location.startswith("s3://bucket/backtest/backtests/")
+    assert [step["rows"] for step in read_backtest(location)["steps"]] == [3]
+    assert verify(Store()) == []
+    assert Store().names() == ["backtests"]
 
 
 def test_an_unreachable_bucket_and_wrong_keys_are_one_sentence_and_status_2(run_cli: Run, s3: str) -> None:

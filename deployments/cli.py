@@ -119,7 +119,7 @@ def models(*, json: Json = False) -> None:
 
 @app.command
 def history(*, json: Json = False) -> None:
-    """Tell who made which version the champion, or refused to: when, why, and in the place of which."""
+    """List who promoted, refused or rolled back which version: when, why, and in the place of which."""
     from tasks.registry.catalogue import list_history, render_history
     from tasks.storage.store import Store
 

@@ -62,7 +62,7 @@ def read_deployments(file: Path = PREFECT_FILE) -> list[Config]:
 
 
 def run(name: str, given: Parameters) -> None:
-    """Deploy to the server that is found, and print when what runs next, and what is paused.
+    """Deploy to the server that is found, and print which deployments run next and when, and what is paused.
 
     Raises:
         UserError: there is no server; or what `deploy` raises.

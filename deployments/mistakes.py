@@ -1,4 +1,4 @@
-"""What the command line says of a call that is wrong."""
+"""What the command line says where the call, or what it names, is wrong."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ BARE = (Batch.__name__, Period.__name__)  # groups whose flags have no prefix
 
 
 def explain(error: Exception) -> str:
-    """One line; where a value broke a parameter's rule, the flag, the rule and the value."""
+    """Say in one line what is wrong; of a value that broke a parameter's rule the flag, the rule and the value."""
     if isinstance(rules := error.__cause__, ValidationError):
         group = "" if rules.title in BARE else f"{rules.title.lower()}."
         message = [

@@ -12,7 +12,7 @@ from tasks.training.train import train
 
 
 def run_name() -> str:
-    """Such as `backtest area+rooms month 2026-01-01`, so that runs can be told apart in a list."""
+    """Name the run, such as `backtest area+rooms month 2026-01-01`, so that runs can be told apart in a list."""
     parameters = runtime.flow_run.get_parameters()
     period = parameters["period"]
     return entitle(f"backtest {'+'.join(parameters['dataset'].features)} {period.every} {period.from_}")

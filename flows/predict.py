@@ -16,7 +16,7 @@ from tasks.steps import end_as
 
 
 def run_name() -> str:
-    """Such as `predict inbox`, so that runs can be told apart in a list."""
+    """Name the run, such as `predict inbox`, so that runs can be told apart in a list."""
     inputs = runtime.flow_run.get_parameters()["batch"].inputs
     more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
     return entitle(f"predict {PurePath(inputs[0]).name}{more}")
@@ -24,7 +24,7 @@ def run_name() -> str:
 
 @flow(name="predict", flow_run_name=run_name)
 def predict(batch: Batch = Batch()) -> str:
-    """Predicts files with the champion: for each a file of predictions and one of rejects, and a manifest for all.
+    """Predict files with the champion: for each a file of predictions and one of rejects, and a manifest for all.
 
     Args:
         batch: Which files to predict, and how.

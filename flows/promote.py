@@ -7,7 +7,7 @@ from tasks.registry.promotion import promote_version, roll_back_champion
 
 
 def run_name() -> str:
-    """Such as `sales: promote 20261123T060000Z-1a2b3c`, for the model sales."""
+    """Name the run, such as `sales: promote 20261123T060000Z-1a2b3c` for the model sales."""
     return entitle(f"promote {runtime.flow_run.get_parameters()['version']}")
 
 

@@ -10,7 +10,7 @@ from tasks.training.train import train
 
 
 def run_name() -> str:
-    """Such as `reproduce 20261123T060000Z-1a2b3c`."""
+    """Name the run, such as `reproduce 20261123T060000Z-1a2b3c`."""
     return entitle(f"reproduce {runtime.flow_run.get_parameters()['version']}")
 
 

@@ -55,7 +55,7 @@ REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 
 
 def _explain(fn: Callable[P, R]) -> Callable[P, R]:
-    """Have a function say in one sentence that the machine refuses, or that an object store does not answer.
+    """Wrap a function so that it says in one sentence that the machine refuses, or an object store does not answer.
 
     The former is a disk that is full, broken or read-only, or too many open files.
     """

@@ -63,7 +63,7 @@ class Snapshot:
 
     @property
     def rule(self) -> str:
-        """By what the rows are dealt out; splits by different rules may test one on what the other has learned from."""
+        """What decides in which part a row is; under another rule a model may be tested on rows it has learned from."""
         if self.seed is not None:
             return "shuffle"
         return f"hash of {self.hashed}" if self.times is None else "time"

@@ -126,7 +126,7 @@ def find_obstacle(challenger: ModelVersion, champion: ModelVersion, all_columns:
 
 
 def _certainty(challenger_errors: Floats, champion_errors: Floats) -> tuple[float, str]:
-    """Paired bootstrap: the share of resamples in which the challenger has the lower mean error, and of what.
+    """Compute by a paired bootstrap in which share of resamples the challenger has the lower mean error, and of what.
 
     A tie counts half. Of many rows the resamples' means are normally distributed, and none need be drawn.
 
@@ -135,8 +135,8 @@ def _certainty(challenger_errors: Floats, champion_errors: Floats) -> tuple[floa
     gain = champion_errors - challenger_errors
     if len(gain) > MANY:
         error = float(gain.std()) / math.sqrt(len(gain))
-        score = float(gain.mean()) / error if error else 0.0
-        return 0.5 * (1 + math.erf(score / math.sqrt(2))), "all resamples of these rows, by the normal approximation"
+        z = float(gain.mean()) / error if error else 0.0
+        return 0.5 * (1 + math.erf(z / math.sqrt(2))), "all resamples of these rows, by the normal approximation"
     rng = np.random.default_rng(0)
     means = np.array([gain[rng.integers(len(gain), size=len(gain))].mean() for _ in range(RESAMPLES)])
     return float(np.mean(means > 0) + np.mean(means == 0) / 2), f"{RESAMPLES} resamples of these rows"

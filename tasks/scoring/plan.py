@@ -45,7 +45,7 @@ def split_file(source: InputFile) -> list[Chunk]:
 
 
 def _cut_csv(stream: BinaryIO, separators: str) -> tuple[list[tuple[int, int, str]], int]:
-    """First byte and line of each range of a CSV file, its sha256 with the header's, and where the last one ends."""
+    """Find the first byte and line of each range, the sha256 of it and the header, and where the last one ends."""
     header = read_header(stream, separators)
     ranges, end = [(0, 2, hashlib.sha256(header.raw))], len(header.raw)
     for block in cut_blocks(stream, 2, header.separator):

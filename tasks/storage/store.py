@@ -43,7 +43,7 @@ def digest(data: bytes) -> str:
 
 
 def to_json(value: Any) -> bytes:
-    """Readable JSON that says null for what is not a finite number, and so can be read by anybody."""
+    """Write readable JSON, with null for a number that is not finite, which JSON does not know."""
     return (json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -208,7 +208,7 @@ class Store:
         return map(work, items) if self.local else map_in_order(work, items, REQUESTS)
 
     def names(self, *parts: str) -> list[str]:
-        """Names of what is directly in a folder of the store, sorted; none where there is no such folder."""
+        """List what is directly in a folder of the store, by name; nothing where there is no such folder."""
         folder = self.root.joinpath(*parts)
         with user_errors(folder):
             try:

@@ -82,7 +82,7 @@ class _WholeEpochs(keras.Model):  # type: ignore[misc]
         return losses
 
     def _learn(self, x: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-        """One gradient step; returns the sum of the squared errors before it."""
+        """Take one gradient step; return the sum of the squared errors before it."""
         loss, gradients = self._differentiate(x, y)
         self.optimizer.apply(gradients, self.neuron.trainable_variables)
         return loss * float(x.shape[0])
@@ -190,7 +190,7 @@ def train_neuron(
 
 
 def _fold_in(model: keras.Sequential, basis: Basis | None) -> LinearModel:
-    """Have the model take raw features and return raw targets; returns it as plain numbers."""
+    """Have the model take raw features and return raw targets; return it as plain numbers."""
     weights, bias = model.get_weights()
     if not basis:
         return LinearModel(tuple(weights[:, 0].tolist()), float(bias[0]))

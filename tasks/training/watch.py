@@ -1,4 +1,4 @@
-"""A training as it is watched: each epoch is reported, and one that has failed or takes too long is ended."""
+"""Watch a training: report each epoch, and end a training that has failed or takes too long."""
 
 import math
 import time

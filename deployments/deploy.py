@@ -91,7 +91,7 @@ async def deploy(name: str = "", given: Parameters | None = None) -> list[str]:
     """
     configs = read_deployments()
     async with get_client() as client:
-        with api_errors(str(client.api_url)):
+        with api_errors(str(client.api_url).rstrip("/")):
             await _ensure_pool(client)
             known = {deployment.name: deployment.parameters for deployment in await _ours(client)}
             configs = compose(configs, known, name, given or {})

@@ -2,6 +2,7 @@
 
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -83,6 +84,24 @@ def test_a_run_of_the_command_line_is_seen_and_says_why_it_may_not_be_promoted(p
     page.get_by_role("link", name="retrain-report").click()
     page.locator("a[href*='/artifacts/artifact/']").first.click()
     expect(page.get_by_text("the champion's inputs need not have LSTAT").first).to_be_visible()
+
+
+def test_a_bad_file_is_named_once_and_hides_no_other(page: Page, stack: Stack, tmp_path: Path) -> None:
+    if not list_versions(Store(str(stack.store))):
+        retrain_here(stack)
+    (tmp_path / "bad.csv").write_text("id,ROOMS\n1,6\n")
+    (tmp_path / "good.csv").write_text("id,RM\n007,6\n")
+    parameters = {"batch": {"inputs": [str(tmp_path)]}}
+    run = stack.api.trigger(parameters, "predict/daily-predict")
+    stack.api.wait(run, "Failed")
+    page.goto(f"/v2/runs/flow-run/{run}")
+    expect(page.get_by_text("1 of 2 files can't be predicted").first).to_be_visible()
+    page.get_by_role("tab", name="Artifacts").click()
+    page.get_by_role("link", name="predict-report").click()
+    page.locator("a[href*='/artifacts/artifact/']").first.click()
+    expect(page.get_by_text("bad.csv").first).to_be_visible()
+    expect(page.get_by_text("good.predictions.csv").first).to_be_visible()
+    stack.api.wait(stack.api.trigger(parameters, "predict/daily-predict"), "Completed")
 
 
 def test_a_value_out_of_bounds_shows_an_error_and_starts_nothing(page: Page, stack: Stack) -> None:

@@ -23,7 +23,8 @@ def check_rows(split: Split) -> None:
     if len(split.train) < least or len(split.test) < MIN_TEST:
         counts = ", ".join(f"{len(rows):,} to {verb}" for verb, rows in _name_parts(split))
         raise UserError(
-            f"There are too few rows: {counts}; at least {least} are needed to learn from and {MIN_TEST} to test on."
+            f"There are too few rows: {counts}; at least {least} are needed to learn from and {MIN_TEST} to test on; "
+            "collect more."
         )
     names = [*split.names, split.target.name]
     squares = correlate(split)

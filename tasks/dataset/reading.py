@@ -105,7 +105,7 @@ def file_errors(path: str) -> Iterator[None]:
     except StoreError:
         raise
     except (UserError, OSError, EOFError, pl.exceptions.PolarsError, PolarsPanic) as error:
-        raise UserError(f"{path} can't be learned from: {end_sentence(str(error))}") from None
+        raise UserError(f"{path} can't be read: {end_sentence(str(error))}") from None
 
 
 def end_sentence(text: str) -> str:
@@ -117,6 +117,7 @@ def end_sentence(text: str) -> str:
 def _check(columns: list[str], names: list[str] | None) -> list[str]:
     """Return the columns to read, all of which are there."""
     if names is None:
+        require_columns(columns, columns)
         return columns
     require_columns(columns, names)
     check_names(names)
@@ -145,6 +146,6 @@ def _read_csv(file: InputFile, names: list[str] | None, on_read: OnRead) -> Gene
 def _read_parquet(file: InputFile, names: list[str] | None, on_read: OnRead) -> Generator[Piece, None, str]:
     with open_parquet_input(file.path, on_read) as (table, schema, hashing):
         names = _check(list(schema), names)
-        for rows in read_rows(table.select(names), 0, None):
+        for rows in read_rows(table if names == list(schema) else table.select(names), 0, None):
             yield Piece(file.path, rows, None, show_as_json(schema, names))
         return hashing.finish()

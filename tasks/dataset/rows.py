@@ -66,7 +66,7 @@ class Snapshot:
         """What decides in which part a row is; under another rule a model may be tested on rows it has learned from."""
         if self.seed is not None:
             return "shuffle"
-        return f"hash of {self.hashed}" if self.times is None else "time"
+        return f"hash of {self.hashed}" if self.times is None else f"time in {self.origin.details.get('time', '')}"
 
 
 @dataclass(frozen=True)

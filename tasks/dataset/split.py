@@ -48,7 +48,7 @@ def split_rows(snapshot: Snapshot, target: str, validation_split: float) -> Spli
     rows are added, as would happen if they were shuffled anew.
 
     Raises:
-        UserError: the share leaves no row to fit.
+        UserError: the share, or too few different times, leave no row to fit.
     """
     rows = len(snapshot.values)
     if snapshot.seed is None:
@@ -60,7 +60,7 @@ def split_rows(snapshot: Snapshot, target: str, validation_split: float) -> Spli
         known = int(rows * snapshot.train_share)
         fitted = int(known * (1 - validation_split))
     if fitted < 1:
-        raise UserError(f"A validation split of {validation_split} leaves no row of {known} to fit; lower it.")
+        raise UserError(_explain_empty(snapshot, known, validation_split))
     at = [column.name for column in snapshot.columns].index(target)
     others = [place for place in range(len(snapshot.columns)) if place != at]
 
@@ -84,6 +84,15 @@ def _cut(snapshot: Snapshot, validation_split: float) -> tuple[int, int]:
     else:
         cuts = np.searchsorted(cast(Hashes, snapshot.hashes), (shares * 2.0**64).astype(np.uint64))
     return int(cuts[0]), int(cuts[1])
+
+
+def _explain_empty(snapshot: Snapshot, known: int, validation_split: float) -> str:
+    if snapshot.times is None:
+        return f"A validation split of {validation_split} leaves no row of {known} to fit; lower it."
+    return (
+        f"The {len(snapshot.times):,} rows have {len(np.unique(snapshot.times)):,} different times, and no part may "
+        "begin within one: none is left to fit. Take a finer time, more rows, or a lower validation split."
+    )
 
 
 def pick_columns(values: Floats, places: list[int]) -> Floats:

@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import Boolean, Column, Connection, Float, MetaData, Table, Text, delete, inspect
 from sqlalchemy.exc import SQLAlchemyError
 
-from tasks.dataset.reading import file_errors, read_file
+from tasks.dataset.reading import read_file
 from tasks.errors import UserError
 from tasks.progress import progress
 from tasks.scoring.manifest import BatchRun, Manifest
@@ -39,7 +39,7 @@ def load_predictions(manifest: Manifest, batch_run: BatchRun) -> None:
         with connect(address, batch.connection, read_only=False).begin() as session:
             count = _replace(session, manifest, names, batch_run)
     except SQLAlchemyError as error:
-        raise refuse(batch.connection, error, address) from None
+        raise refuse(f"Loading into {batch.into} of {batch.connection}", error, address) from None
     get_logger().info("Loaded %s into %s of %s", plural(count, "prediction"), batch.into, batch.connection)
 
 
@@ -53,6 +53,7 @@ def _replace(session: Connection, manifest: Manifest, names: list[str], batch_ru
                 if table is None:  # The files may have other columns each.
                     table = _open_table(session, batch_run.batch.into, list(rows[0]))
                     if not count:
+                        _keep_others_out(session, table)
                         session.execute(delete(table).where(table.c.batch == manifest.batch))
                 own = {"batch": manifest.batch, "model_version": manifest.version}
                 session.execute(table.insert(), [row | own for row in rows])
@@ -64,15 +65,24 @@ def _replace(session: Connection, manifest: Manifest, names: list[str], batch_ru
     return count
 
 
+def _keep_others_out(session: Connection, table: Table) -> None:
+    """Let no other run load until this one has ended: two of one batch would both add its rows.
+
+    SQLite has one that writes at a time anyway.
+    """
+    if session.dialect.name == "postgresql":
+        name = session.dialect.identifier_preparer.format_table(table)
+        session.exec_driver_sql(f"lock table {name} in share row exclusive mode")
+
+
 def _read_predictions(path: str) -> Iterator[list[dict[str, Any]]]:
     """Read a prediction file, some rows at a time; numbers are those of the file, and the rest is text."""
-    with file_errors(path):
-        for piece in read_file(InputFile(path=path, name=""), None, lambda _: None, {}):
-            rows = piece.rows.to_dicts()
-            for row in rows:
-                for name, value in row.items():
-                    row[name] = _convert(name, value)
-            yield [{name: value for name, value in row.items() if not name.startswith("\0")} for row in rows]
+    for piece in read_file(InputFile(path=path, name=""), None, lambda _: None, {}):
+        rows = piece.rows.to_dicts()
+        for row in rows:
+            for name, value in row.items():
+                row[name] = _convert(name, value)
+        yield [{name: value for name, value in row.items() if not name.startswith("\0")} for row in rows]
 
 
 def _convert(name: str, value: Any) -> Any:
@@ -90,6 +100,9 @@ def _open_table(session: Connection, name: str, columns: list[str]) -> Table:
         UserError: names a column that it lacks.
     """
     types: dict[str, Any] = dict.fromkeys(columns, Text) | dict.fromkeys(FLOATS, Float(53)) | {"extrapolated": Boolean}
+    longest = session.dialect.max_identifier_length
+    if odd := [column for column in columns if not column or len(column.encode()) > longest]:
+        raise UserError(f"No column of a table of this database can be called {odd[0]!r}; rename it in the inputs.")
     if clash := [column for column in OWN if column in columns]:
         raise UserError(f"The predictions have a column {clash[0]!r}, which the table uses itself; rename it.")
     wanted = [*OWN, *types]

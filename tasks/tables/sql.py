@@ -84,7 +84,7 @@ def read_query(text: str, connection: str) -> Iterator[pl.DataFrame]:
         else:
             yield from _read_rows(text, connect(address, connection, read_only=True), connection)
     except SQLAlchemyError as error:
-        raise refuse(connection, error, address) from None
+        raise refuse(f"The query on {connection}", error, address) from None
 
 
 def _read_rows(text: str, engine: Engine, connection: str) -> Iterator[pl.DataFrame]:
@@ -186,11 +186,11 @@ def _read_duckdb(text: str, name: str, connection: str) -> Iterator[pl.DataFrame
                     )
             yield pl.DataFrame(relation)
     except (duckdb.Error, pl.exceptions.PolarsError) as error:
-        raise refuse(connection, error, "") from None
+        raise refuse(f"The query on {connection}", error, "") from None
 
 
-def refuse(connection: str, error: Exception, address: str) -> UserError:
-    """Say why a query failed, in the first line of what the database says, without the address or its password."""
+def refuse(what: str, error: Exception, address: str) -> UserError:
+    """Say why something failed, in the first line of what the database says, without the address or its password."""
     error = getattr(error, "orig", None) or error
     reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     try:
@@ -199,4 +199,4 @@ def refuse(connection: str, error: Exception, address: str) -> UserError:
         secret = None
     for hidden in filter(None, (address, str(secret) if secret else "")):
         reason = reason.replace(hidden, "***")
-    return UserError(f"The query on {connection} failed: {reason}.".replace("..", "."))
+    return UserError(f"{what} failed: {reason}.".replace("..", "."))

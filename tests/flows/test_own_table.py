@@ -45,7 +45,7 @@ def test_new_rows_are_learned_from_and_old_ones_are_not_again(sales: Path, store
     first = read_version(store, Path(retrain.fn(dataset)).name)
     assert first.training["recipe"] == "converged"
     assert first.weights == pytest.approx([3, 20], rel=0.02)
-    assert first.dataset["rule"] == "time"
+    assert first.dataset["rule"] == "time in sold_on"
     assert first.contract["area"]["low"] == pytest.approx(30, abs=1)
     rejects = store.root / "models" / first.version / "rejects.csv"
     ((path, line, column, value, *_),) = list(csv.reader(rejects.read_text().splitlines()))[1:]

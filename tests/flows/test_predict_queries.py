@@ -3,6 +3,7 @@
 import os
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,47 @@ def test_two_query_files_of_one_name_are_refused(champion: ModelVersion, tmp_pat
         (tmp_path / folder / "sales.sql").write_text('select "RM" from sales')
     with pytest.raises(UserError, match="Two of the queries are called sales; rename the file of one"):
         predict.fn(Batch(inputs=[f"sql:{tmp_path}/{folder}/sales.sql" for folder in "ab"], connection="sales"))
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("RM,", "No column of a table of this database can be called ''; rename it in the inputs"),
+        ("RM,id,id", "column 'id' is there twice"),
+        ("RM,batch", "The predictions have a column 'batch', which the table uses itself; rename it"),
+    ],
+)
+def test_columns_that_no_table_can_have_are_refused(
+    champion: ModelVersion, database: Engine, tmp_path: Path, header: str, message: str
+) -> None:
+    (tmp_path / "x.csv").write_text(f"{header}\n6{',a' * header.count(',')}\n")
+    with pytest.raises(UserError, match=message):
+        predict.fn(Batch(inputs=[str(tmp_path / "x.csv")], connection="sales", into="predicted"))
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_a_name_that_would_be_cut_off_is_refused(champion: ModelVersion, database: Engine, tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text(f"RM,{'x' * 64}\n6,a\n")
+    with pytest.raises(UserError, match="No column of a table of this database can be called 'xxx"):
+        predict.fn(Batch(inputs=[str(tmp_path / "x.csv")], connection="sales", into="predicted"))
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_two_runs_of_one_batch_load_it_once(champion: ModelVersion, database: Engine) -> None:
+    batch = Batch(inputs=['sql:select id, "RM" from sales order by id'], connection="sales", into="predicted")
+    predict.fn(batch)
+    expected = rows_of(database)
+    with ThreadPoolExecutor() as pool:
+        with database.begin() as first:
+            first.execute(text("create table mine as select * from predicted"))
+            first.execute(text("delete from predicted"))
+            first.execute(text("insert into predicted select * from mine"))
+            first.execute(text("drop table mine"))
+            second = pool.submit(predict.fn, batch)
+            while not first.execute(text("select 1 from pg_locks where not granted")).all():
+                assert not second.done(), "it did not wait"
+        second.result()
+    assert rows_of(database) == expected
 
 
 def test_files_are_loaded_beside_other_batches(champion: ModelVersion, database: Engine, tmp_path: Path) -> None:

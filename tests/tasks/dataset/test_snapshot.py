@@ -139,7 +139,7 @@ def test_a_snapshot_is_opened_again_by_its_digest(take: Take, store: Store, tmp_
     snapshot = take(by_csv(tmp_path), time="sold_on")
     again = open_snapshot(store, snapshot.origin)
     assert np.array_equal(again.values, snapshot.values)
-    assert again.rule == "time"
+    assert again.rule == "time in sold_on"
     assert verify(store) == []
     assert snapshot.origin.details["rows"] == 4
     path = snapshot.path
@@ -240,12 +240,12 @@ def test_times_are_those_of_iso_8601(take: Take, tmp_path: Path, text: str, seco
         ("sales.csv", {"known_at": "sold_on", "max_age_days": 1}, "max-age-days needs --dataset.time"),
         ("sales.csv", {"time": "sold_on", "as_of": "2025-12-31"}, "No row is left to learn from"),
         ("sales.csv", {"connection": "sales"}, "--dataset.connection is for a query"),
-        ("empty.csv", {}, "can't be learned from: the file is empty"),
+        ("empty.csv", {}, "can't be read: the file is empty"),
         ("header.csv", {}, "The table has no rows"),
         ("none", {}, "There is no table in"),
-        ("broken.parquet", {}, "broken.parquet can't be learned from: this is not a Parquet file"),
+        ("broken.parquet", {}, "broken.parquet can't be read: this is not a Parquet file"),
         ("dates.parquet", {"features": ["sold_on"]}, r"dates.parquet: column 'sold_on' holds Date where numbers"),
-        ("sales.csv.gz", {}, "can't be learned from"),
+        ("sales.csv.gz", {}, "can't be read"),
     ],
 )
 def test_what_is_no_table_is_told_in_one_sentence(

@@ -128,7 +128,7 @@ def own_table(rows: int, times: bool) -> Snapshot:
     hashes = np.sort(np.random.default_rng(7).integers(0, 2**64, 1000, np.uint64)[:rows])
     return Snapshot(
         name="sales",
-        origin=Origin("ab" * 32, "sales.csv"),
+        origin=Origin("ab" * 32, "sales.csv", details={"time": "sold_on"}),
         columns=(Column("area", "area"), Column("price", "price")),
         values=np.column_stack([np.arange(rows), hashes]).astype(float),
         seed=None,
@@ -152,7 +152,14 @@ def test_the_newest_rows_are_for_testing_and_no_time_is_cut() -> None:
     assert [len(rows) for rows in split.parts.values()] == [54, 24, 22]
     ends = [(int(rows.time[0]), int(rows.time[-1])) for rows in split.parts.values() if rows.time is not None]
     assert ends == [(0, 17), (18, 25), (26, 33)]
-    assert split.rule == "time"
+    assert split.rule == "time in sold_on"
+
+
+@pytest.mark.parametrize("times", [[7] * 100, [7] * 90 + [8] * 10, [7] * 70 + [8] * 30], ids=["one", "early", "late"])
+def test_too_few_times_to_cut_between_are_told(times: list[int]) -> None:
+    different = len(set(times))
+    with pytest.raises(UserError, match=f"The 100 rows have {different} different times, .* Take a finer time"):
+        split_rows(replace(own_table(100, times=True), times=np.array(times)), "price", 0.3)
 
 
 def test_a_big_table_is_split_without_a_copy() -> None:

@@ -114,7 +114,7 @@ def find_obstacle(challenger: ModelVersion, champion: ModelVersion, all_columns:
         return f"the champion predicts {champion.target}, so the two can't be compared; promote it by hand."
     if missing := [name for name in challenger.features if name not in champion.features]:
         return (
-            f"the champion's inputs need not have {', '.join(missing)}, and every file without it would fail; "
+            f"the champion does not read {', '.join(missing)}, and every input file without it would fail; "
             f"{by_hand(challenger)}."
         )
     if gone := [name for name in champion.features if name not in all_columns.names]:

@@ -58,7 +58,7 @@ def read_manifest(location: str) -> Manifest:
 def read_results(location: UPath) -> list[FileResult]:
     """Read what was done in a batch's folder: from its manifest, and from the steps of runs that did not get so far.
 
-    What a damaged file says is done again.
+    The files that a damaged one lists are predicted again.
     """
     results: list[FileResult] = []
     for path in [location / MANIFEST, *sorted((location / WORK).glob("*.json"))]:
@@ -69,7 +69,9 @@ def read_results(location: UPath) -> list[FileResult]:
         except FileNotFoundError:
             continue
         except (ValueError, KeyError, TypeError) as error:
-            get_logger().warning("%s is damaged, so what it says is done again: %s", path, str(error).splitlines()[0])
+            get_logger().warning(
+                "%s is damaged, so the files that it lists are predicted again: %s", path, str(error).splitlines()[0]
+            )
     return results
 
 

@@ -1,4 +1,4 @@
-"""What a row must be to be predicted, and the reason why one is rejected."""
+"""What the columns and rows of a table must be, for both wings, and why a row is rejected."""
 
 import re
 from difflib import get_close_matches

@@ -83,7 +83,7 @@ def test_a_run_of_the_command_line_is_seen_and_says_why_it_may_not_be_promoted(p
     page.get_by_role("tab", name="Artifacts").click()
     page.get_by_role("link", name="retrain-report").click()
     page.locator("a[href*='/artifacts/artifact/']").first.click()
-    expect(page.get_by_text("the champion's inputs need not have LSTAT").first).to_be_visible()
+    expect(page.get_by_text("the champion does not read LSTAT").first).to_be_visible()
 
 
 def test_a_bad_file_is_named_once_and_hides_no_other(page: Page, stack: Stack, tmp_path: Path) -> None:

@@ -122,7 +122,7 @@ def test_auto_promotes_nothing_that_reads_new_columns(good: ModelVersion) -> Non
     found = judge(wider, split.test.y.astype(np.float32), good, split, Promotion())
     assert not found.promote
     assert found.reason == (
-        "the champion's inputs need not have OFFER, and every file without it would fail; "
+        "the champion does not read OFFER, and every input file without it would fail; "
         "to promote it by hand: linear-neuron promote wide."
     )
     assert judge(wider, split.test.y.astype(np.float32), None, split, Promotion()).promote, "there is no champion yet"

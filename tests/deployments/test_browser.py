@@ -24,7 +24,7 @@ def page(browser: Browser, stack: Stack) -> Iterator[Page]:
 
 def open_form(page: Page, stack: Stack) -> None:
     page.goto(f"/v2/deployments/deployment/{stack.api.deployment()['id']}/run")
-    expect(page.get_by_text("Passes over the training rows.")).to_be_visible()
+    expect(page.get_by_text("Passes over the training rows")).to_be_visible()
 
 
 def runs_asked_for(stack: Stack) -> set[str]:

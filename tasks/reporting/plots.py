@@ -4,6 +4,7 @@ Source: the figures of the tutorial. The colours are from the Okabe-Ito palette,
 apart; training and test also differ by marker, lines by dash.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -65,7 +66,8 @@ class Plot:
 @contextmanager
 def open_figure(path: Path, title: str, height: float = HEIGHT) -> Iterator[Axes]:
     """Open a figure in the common style, so many inches high, and save it as a PNG of about 15 KB."""
-    with rc_context(STYLE):
+    with rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # The font has no Chinese; a box stands for each letter.
         figure = Figure(figsize=(8, height), dpi=100)
         figure.subplots_adjust(0.125, 0.63 / height, 0.98, 1 - 0.36 / height)  # A layout engine would draw all twice.
         canvas = FigureCanvasAgg(figure)

@@ -10,7 +10,7 @@ from tasks.steps import get_logger, is_deployed, task
 from tasks.storage.store import Store, digest
 from tasks.tables.contract import check_texts
 from tasks.tables.inputs import KNOWN, InputFile, list_files, plural
-from tasks.tables.sql import PREFIX, SQL_FILE, read_query, read_text
+from tasks.tables.sql import PREFIX, SQL_FILE, find_address, read_query, read_text
 
 
 def find_sources(inputs: list[str]) -> tuple[str, list[InputFile]]:
@@ -67,6 +67,8 @@ def find_inputs(batch: Batch) -> tuple[str, list[InputFile]]:
     Raises:
         UserError: there are none; a deployment's inbox may be empty.
     """
+    if batch.into:
+        find_address(batch.connection)  # Whether there is one is better known before than after all is predicted.
     names = [save_query(Store(), text, batch.connection) if text.startswith(PREFIX) else text for text in batch.inputs]
     queries = set(names) - set(batch.inputs)
     if twice := [name for name in queries if names.count(name) > 1]:

@@ -54,7 +54,10 @@ def find_address(connection: str) -> str:
         UserError: it is in neither.
     """
     if not connection:
-        raise UserError("A query needs --dataset.connection, the name of its database.")
+        raise UserError(
+            "A query, and a table to load into, needs the name of its database; give --connection, or "
+            "--dataset.connection to retrain."
+        )
     variable = f"LINEAR_NEURON_CONNECTION_{connection.upper().replace('-', '_')}"
     if address := os.environ.get(variable):
         return address

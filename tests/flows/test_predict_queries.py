@@ -128,12 +128,27 @@ def test_two_runs_of_one_batch_load_it_once(champion: ModelVersion, database: En
     assert rows_of(database) == expected
 
 
+@pytest.mark.parametrize(
+    ("connection", "message"), [("", "needs the name of its database"), ("nowhere", "There is no address")]
+)
+def test_a_table_without_a_database_is_refused_before_any_work(
+    champion: ModelVersion, store: Store, tmp_path: Path, connection: str, message: str
+) -> None:
+    (tmp_path / "x.csv").write_text("RM\n6\n")
+    with pytest.raises(UserError, match=message):
+        predict.fn(Batch(inputs=[str(tmp_path / "x.csv")], connection=connection, into="predicted"))
+    assert store.names("predictions") == []
+
+
 def test_files_are_loaded_beside_other_batches(champion: ModelVersion, database: Engine, tmp_path: Path) -> None:
     for name, rooms in (("a", 6), ("b", 7)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.csv").write_text(f"id,RM\n{name},{rooms}\n")
         predict.fn(Batch(inputs=[str(tmp_path / name)], connection="sales", into="predicted"))
     assert [row[:2] for row in rows_of(database)] == [("a", 19.0), ("b", 22.0)]
+    (tmp_path / "b" / "x.csv").write_text("id,RM\nb,many\n")
+    predict.fn(Batch(inputs=[str(tmp_path / "b")], connection="sales", into="predicted", max_rejects=1))
+    assert [row[0] for row in rows_of(database)] == ["a"], "b has no prediction any more, and a is another batch"
 
 
 def test_a_table_without_the_columns_is_refused(champion: ModelVersion, database: Engine, tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def test_a_model_of_an_older_version_has_a_histogram_too(tmp_path: Path, neuron:
 
 
 @pytest.mark.parametrize("features", [1, 2])
-@pytest.mark.parametrize("name", ["$x^2$", "$\\frac", "a\nb"])
+@pytest.mark.parametrize("name", ["$x^2$", "$\\frac", "a\nb", "面积"])
 def test_names_of_columns_are_drawn_as_they_are(tmp_path: Path, name: str, features: int) -> None:
     named, split = Column(name, name, name), a_split(features)
     hostile = replace(split, features=(named,) * features, target=named)

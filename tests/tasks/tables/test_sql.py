@@ -63,7 +63,7 @@ def test_what_is_no_query_is_refused(source: str, message: str) -> None:
         ("create table x (y)", "ware-house", "attempt to write a readonly database"),
         ("pragma user_version = 3", "ware-house", "readonly|returns no rows"),
         ("select 1 as x, 2 as x", "ware-house", "has the column 'x' twice"),
-        ("select 1", "", "needs --dataset.connection"),
+        ("select 1", "", "give --connection, or --dataset.connection to retrain"),
         ("select 1", "nowhere", "set LINEAR_NEURON_CONNECTION_NOWHERE"),
         ("select 1", "other", "connection other"),
         ("select 1", "bad", "must begin with sqlite:///"),

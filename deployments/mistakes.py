@@ -14,11 +14,18 @@ def explain(error: Exception) -> str:
     if isinstance(rules := error.__cause__, ValidationError):
         group = "" if rules.title in BARE else f"{rules.title.lower()}."
         message = [
-            f"--{group}{'.'.join(map(str, rule['loc'])).strip('_').replace('_', '-')}: {rule['msg']}, not {_show(rule)}"
+            f"--{group}{'.'.join(map(str, rule['loc'])).strip('_').replace('_', '-')}: {_say(rule)}, not {_show(rule)}"
             for rule in rules.errors()
         ]
         return "; ".join(message) + "."
     return " ".join(str(error).split())
+
+
+def _say(rule: Any) -> str:
+    """Say which rule was broken; pydantic has no words for the pattern of a name."""
+    if rule["type"] == "string_pattern_mismatch" and "connection" in rule["loc"]:
+        return "must be a name of letters, digits, - and _, never an address"
+    return str(rule["msg"]).removeprefix("Value error, ")
 
 
 def _show(rule: Any) -> str:

@@ -138,7 +138,7 @@ def test_the_command_prints_a_table_or_one_sentence(run_cli: Run, store: Store, 
     assert lines[2].split()[:3] == ["2026-03-01", "28", "56"]
     assert lines[-1] == f"{store.root}/backtests/{store.names('backtests')[0]}"
     for more, sentence in (
-        (timed, "--to: Value error, is not after the day of the first training; name a later one, not '2026-03-01'."),
+        (timed, "--to: is not after the day of the first training; name a later one, not '2026-03-01'."),
         (flags, "A backtest needs --dataset.time, the column that says when a row happened."),
     ):
         end = "2026-03-01" if more is timed else "2026-05-01"

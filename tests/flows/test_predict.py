@@ -312,6 +312,11 @@ def test_the_command_prints_a_summary_and_the_folder_as_the_last_line(served: St
         (["--interval", "40"], "--interval: Input should be greater than or equal to 50, not '40'."),
         (["--max-rejects", "2"], "--max-rejects: Input should be less than or equal to 1, not '2'."),
         (["--columns", "RM"], "--columns.0: String should match pattern"),
+        (
+            ["--connection", "pg://u:secret@h"],
+            "--connection: must be a name of letters, digits, - and _, never an address",
+        ),
+        (["--as-of", "2999-01-01"], "--as-of: is a day that is still to come; name today or an earlier one"),
         (["--format", "xlsx"], "--format: Input should be 'same', 'csv' or 'parquet', not 'xlsx'."),
     ],
 )

@@ -155,6 +155,7 @@ def test_a_snapshot_is_opened_again_by_its_digest(take: Take, store: Store, tmp_
         (("a5", "2026-01-04", "n/a", 2, 9), {}, r"line 6, column area: 'n/a' is rejected as not a number; 1 of 5 rows"),
         (("a5", "2026-01-04", 5, "", 9), {}, "line 6, column rooms: '' is rejected as empty"),
         (("a5", "2026-01-04", 5, 2, "inf"), {}, "line 6, column price: 'inf' is rejected as infinite"),
+        (("a5", "2026-01-04", 5, 2, "1e39"), {}, "line 6, column price: '1e39' is rejected as overflow"),
         (("a5", "2026-01-04", 5, 2), {}, "line 6 is rejected: too few fields"),
         (("a5", "soon", 5, 2, 9), {"time": "sold_on"}, "line 6, column sold_on: 'soon' is rejected as not a time"),
         (("", "2026-01-04", 5, 2, 9), {"key": "id"}, "line 6, column id: '' is rejected as empty"),
@@ -309,6 +310,13 @@ def test_names_that_a_record_has_itself_are_refused(take: Take, tmp_path: Path, 
 def test_times_and_keys_are_not_lists_or_bytes(take: Take, tmp_path: Path, role: str, values: list[object]) -> None:
     with pytest.raises(UserError, match=r"column 'odd' holds \w+.* where text, numbers or times are needed"):
         take(write_parquet(tmp_path, odd=values), **{role: "odd"})
+
+
+def test_a_time_with_a_zone_is_taken_as_utc(take: Take, tmp_path: Path) -> None:
+    there = pl.Series([1767225600 * 1_000_000] * 3).cast(pl.Datetime("us", "America/New_York"))
+    snapshot = take(write_parquet(tmp_path, sold_on=there), time="sold_on")
+    assert snapshot.times is not None
+    assert snapshot.times.tolist() == [1767225600 * 1_000_000] * 3
 
 
 def test_a_year_beyond_9999_is_not_a_time(take: Take, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def test_a_run_and_its_slot_outlive_a_restart_of_the_server(production: Stack, g
 
 
 def test_a_run_outlives_a_restart_of_the_database(production: Stack, cluster: Postgres) -> None:
-    run = production.api.trigger({"training": {"epochs": 10_000}})
+    run = production.api.trigger({"training": {"epochs": 20_000}, "force": True})
     production.api.wait(run, "Running")
     shown = eventually(lambda: progress(production, run), 60, "it shows how far it is")
 

@@ -54,7 +54,7 @@ def test_retrain_promote_roll_back_reproduce_verify_and_clean(
 
 
 def test_an_own_table_from_a_bucket_has_its_snapshot_there(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LINEAR_NEURON_STORE", f"{s3}/prefix")
+    monkeypatch.setenv("LINEAR_NEURON_STORE", f"{s3}/own")
     rng = np.random.default_rng(0)
     area = rng.uniform(30, 200, 300)
     lines = [f"{x:.1f},{3 * x + rng.normal(0, 5):.2f}\n" for x in area]

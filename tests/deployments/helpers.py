@@ -164,7 +164,8 @@ class Stack:
         pids = [pid for pid, line in self.processes().items() if command in line]
         assert pids, f"no process of the stack is {command!r}: {self.processes()}"
         for pid in pids:
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # One may end by itself when another is gone.
+                os.kill(pid, signal.SIGKILL)
 
 
 class Server:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from prefect.client.schemas.responses import DeploymentResponse
 
+TRAINING = "flows.retrain.retrain"  # entrypoint of the flow that trains
 STOP_SECONDS = 12  # How long a stopped worker may take to end its runs and say so.
 
 
@@ -56,7 +57,9 @@ class NeuronJob(ProcessJobConfiguration):
         folder = os.environ.get("LINEAR_NEURON_FOLDER") or str(Path.cwd())
         # A worker that serves metrics holds their port, its settings go before those in `env`, and a run would crash.
         quiet = ["env", "PREFECT_CLIENT_METRICS_ENABLED=false"]
-        self.command = command_to_string([*quiet, sys.executable, "-P", "-m", "prefect.engine"])
+        trains = deployment is not None and deployment.entrypoint == TRAINING
+        engine = "deployments.engine" if trains else "prefect.engine"
+        self.command = command_to_string([*quiet, sys.executable, "-P", "-m", engine])
         self.working_dir = None
         self.env = {
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; automations.yaml waits for three of them

@@ -10,7 +10,7 @@ from tasks.name import entitle
 from tasks.parameters import Dataset, ExampleInputs, Promotion, Retention, Training
 from tasks.registry.promotion import apply_decisions, compare
 from tasks.registry.retention import clean
-from tasks.registry.versions import UnchangedVersion, begin, publish
+from tasks.registry.versions import NewVersion, UnchangedVersion, begin, publish
 from tasks.reporting.retrain import draw, prepare, report, write_predictions
 from tasks.steps import end_as
 from tasks.training.describe import describe
@@ -53,9 +53,9 @@ def retrain(
     all_columns = split(snapshot, dataset, training.validation_split)
     apply_decisions(all_columns, promotion)  # those of runs that were killed
     new_version = begin(snapshot.origin.sha256, dataset, training, table, force)
+    prepare(needed=isinstance(new_version, NewVersion))
     if isinstance(new_version, UnchangedVersion):
         return end_as("Unchanged", f"Nothing has changed since {new_version.version}.", new_version.location)
-    prepare()
     folder = new_version.folder
     rows = extract_features(all_columns, dataset)
     evaluation = evaluate(rows, train(rows, training, folder), table)

@@ -20,13 +20,19 @@ from tasks.steps import show_markdown, show_table, task
 from tasks.storage.store import Store
 from tasks.text import as_code, as_text
 from tasks.training.metrics import MODELS
-from tasks.training.process import warm_up
+from tasks.training.process import cool_down, warm_up
 from tasks.training.results import Evaluation
 
 
 @task("Prepare training")
-def prepare() -> None:
-    """Start the process that will train, and import what else is needed while it imports Keras."""
+def prepare(needed: bool = True) -> None:
+    """Start the process that will train, and import what else is needed while it imports Keras.
+
+    Where it is not needed, end the process if it was started already.
+    """
+    if not needed:
+        cool_down()
+        return
     warm_up()
     importlib.import_module("tasks.reporting.csv_files")
     importlib.import_module("tasks.reporting.plots")

@@ -39,6 +39,15 @@ def test_a_deployments_name_says_whose_store_a_run_uses(monkeypatch: pytest.Monk
     assert [folder.name for folder in tmp_path.iterdir()] == ["inbox-sales"]
 
 
+def test_only_a_run_that_trains_starts_to_import_keras_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINEAR_NEURON_FOLDER", str(tmp_path))
+    for flow, module in (("retrain.retrain", "deployments.engine"), ("predict.predict", "prefect.engine")):
+        job, deployment = NeuronJob(), DeploymentResponse(name="weekly", flow_id=uuid4(), labels={})
+        deployment.entrypoint = f"flows.{flow}"
+        job.prepare_for_flow_run(FlowRun(flow_id=uuid4()), deployment)
+        assert (job.command or "").endswith(f" -P -m {module}")
+
+
 def test_the_pool_has_no_variables_that_a_run_could_set() -> None:
     template = NeuronWorker.get_default_base_job_template()
     assert template["variables"] == {"type": "object", "additionalProperties": False}

@@ -1,0 +1,9 @@
+"""The program of a run that trains: Prefect's own, which imports Prefect while another process imports Keras."""
+
+import runpy
+
+from tasks.training.process import warm_up
+
+if __name__ == "__main__":
+    warm_up()
+    runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)

@@ -88,10 +88,15 @@ class Api:
         return dict(self.ask("GET", f"/flow_runs/{run}"))
 
     def scheduled(self, since: datetime) -> list[Run]:
-        """Return the runs that the scheduler inserted for the next hour, oldest first."""
-        window = {"after_": since.isoformat(), "before_": (since + timedelta(hours=1)).isoformat()}
+        """Return the runs of weekly-retrain that the scheduler inserted for the next ten minutes, oldest first."""
+        window = {"after_": since.isoformat(), "before_": (since + timedelta(minutes=10)).isoformat()}
+        ours = {"id": {"any_": [self.deployment()["id"]]}}
         runs = self.ask(
-            "POST", "/flow_runs/filter", flow_runs={"expected_start_time": window}, sort="EXPECTED_START_TIME_ASC"
+            "POST",
+            "/flow_runs/filter",
+            flow_runs={"expected_start_time": window},
+            deployments=ours,
+            sort="EXPECTED_START_TIME_ASC",
         )
         return [run for run in runs if run["auto_scheduled"]]
 

@@ -58,6 +58,7 @@ class ModelVersion(BaseModel):
     coverage: float | None  # share of the test rows within the 90% interval
     targets: Histogram  # of the fitted rows
     contract: dict[str, dict[str, Any]] = {}  # column -> what its fitted rows were like; older versions have none
+    predictions: dict[str, Any] = {}  # what those for its fitted rows were like, as a column of the contract
     dataset: dict[str, Any]
     training: dict[str, Any]
     metrics: dict[str, Any]

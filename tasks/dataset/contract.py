@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tasks.dataset.rows import Floats, Split, cut_rows
 from tasks.errors import UserError
@@ -69,17 +70,20 @@ def correlate(split: Split) -> Floats:
 def learn_contract(split: Split, missing: dict[str, float]) -> dict[str, Any]:
     """Describe each column of the train rows, for what comes later to be compared with.
 
-    That is the type, the least and greatest value, the share of missing ones, and the edges of ten quantile bins.
+    For each that is what `describe_column` says.
     """
     columns = {name: split.train.x[:, place] for place, name in enumerate(split.names)}
     columns[split.target.name] = split.train.y
+    return {name: describe_column(column, missing.get(name, 0.0)) for name, column in columns.items()}
+
+
+def describe_column(values: NDArray[np.floating[Any]], nulls: float = 0.0) -> dict[str, Any]:
+    """Describe some values: type, least, greatest and mean, the share of missing ones, and ten quantile bins' edges."""
     return {
-        name: {
-            "type": "float64",
-            "low": float(column.min()),
-            "high": float(column.max()),
-            "nulls": missing.get(name, 0.0),
-            "deciles": np.quantile(column, DECILES).tolist(),
-        }
-        for name, column in columns.items()
+        "type": "float64",
+        "low": float(values.min()),
+        "high": float(values.max()),
+        "mean": float(values.mean(dtype=np.float64)),
+        "nulls": nulls,
+        "deciles": np.quantile(values, DECILES).tolist(),
     }

@@ -1,4 +1,4 @@
-"""The log of promotions: a line of JSON for every promotion, refusal and rollback, oldest first."""
+"""The logs, oldest first: a line of JSON for every promotion, refusal and rollback; in the other for every alarm."""
 
 import json
 import secrets
@@ -10,23 +10,24 @@ from tasks.steps import get_actor
 from tasks.storage.store import Store, to_json
 
 LOG = "promotions.jsonl"
+ALARMS = "alarms.jsonl"
 
 
-def read_lines(store: Store) -> list[dict[str, Any]]:
-    """Read the log as it stands in its file; a line that the pointer still owes is not among them.
+def read_lines(store: Store, name: str = LOG) -> list[dict[str, Any]]:
+    """Read a log as it stands in its file; a line that the pointer still owes is not among them.
 
     Raises:
         UserError: a line is damaged.
     """
     entries = []
-    for number, line in enumerate((store.read(store.root / LOG) or b"").splitlines(), start=1):
+    for number, line in enumerate((store.read(store.root / name) or b"").splitlines(), start=1):
         try:
             entry = json.loads(line)
             datetime.fromisoformat(entry["at"])
             entries.append({**entry, "version": str(entry["version"]), "action": str(entry["action"])})
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{store.root / LOG}, line {number}, is damaged: {line[:80]!r}. "
+                f"{store.root / name}, line {number}, is damaged: {line[:80]!r}. "
                 "Restore the file from a copy, or delete that line."
             ) from error
     return entries
@@ -43,8 +44,8 @@ def log_decision(store: Store, action: str, version: str, reason: str, key: str 
     append(store, make_entry(key or secrets.token_hex(8), action, version, reason, **more))
 
 
-def append(store: Store, entry: dict[str, Any]) -> None:
-    """Add a line to the log unless it is empty or there already."""
+def append(store: Store, entry: dict[str, Any], name: str = LOG) -> None:
+    """Add a line to a log unless it is empty or there already."""
     if not entry:
         return
     line = (json.dumps(json.loads(to_json(entry))) + "\n").encode()
@@ -55,12 +56,12 @@ def append(store: Store, entry: dict[str, Any]) -> None:
             return log
         return log + (b"" if log.endswith(b"\n") or not log else b"\n") + line
 
-    store.update(store.root / LOG, add)
+    store.update(store.root / name, add)
 
 
-def is_logged(store: Store, key: str) -> bool:
-    """Whether the log has a line with this key."""
-    return _holds(store.read(store.root / LOG) or b"", key)
+def is_logged(store: Store, key: str, name: str = LOG) -> bool:
+    """Whether a log has a line with this key."""
+    return _holds(store.read(store.root / name) or b"", key)
 
 
 def _holds(log: bytes, key: str) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from prefect import runtime
 
-from tasks.dataset.contract import learn_contract
+from tasks.dataset.contract import describe_column, learn_contract
 from tasks.dataset.rows import Snapshot, Split
 from tasks.model import Histogram, ModelVersion
 from tasks.registry.fingerprint import describe_code
@@ -35,6 +35,7 @@ def describe_version(new_version: NewVersion, snapshot: Snapshot, split: Split, 
         coverage=evaluation.coverage,
         targets=Histogram(edges=edges.tolist(), counts=counts.tolist()),
         contract=learn_contract(split, snapshot.origin.details.get("missing", {})),
+        predictions=describe_column(evaluation.predicted["train"]),
         dataset=describe_dataset(snapshot, split),
         training=evaluation.result.training.model_dump(),
         metrics=evaluation.metrics,

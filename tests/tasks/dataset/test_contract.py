@@ -52,6 +52,7 @@ def test_what_is_remembered_of_a_column() -> None:
         "type": "float64",
         "low": 19,
         "high": 119,
+        "mean": 69,
         "nulls": 0.25,
         "deciles": [19, 29, 39, 49, 59, 69, 79, 89, 99, 109, 119],
     }

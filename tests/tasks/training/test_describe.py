@@ -36,4 +36,6 @@ def test_model_json_has_numbers_meanings_ranges_and_origin(tmp_path: Path) -> No
     assert (model.targets.edges[0], model.targets.edges[-1], sum(model.targets.counts)) == (10.0, 30.0, 2)
     assert model.dataset == {"name": "homes", "sha256": "ab" * 32, "source": "package", "remarks": ("network: no",)}
     assert model.training["seed"] == 7
+    assert (model.contract["RM"]["mean"], model.predictions["mean"]) == (6.0, 15.75)
+    assert model.predictions["deciles"][::5] == [15.5, 15.75, 16.0]
     assert (model.intervals, model.coverage) == (evaluation.intervals, evaluation.coverage)

@@ -37,6 +37,13 @@ class Batch(Parameters, hide_input_in_errors=True):
     """Where a feature goes by another name in some files: FEATURE=COLUMN, such as RM=rooms. A feature may have several
     names, of which a file has one; a file without any of them may still have the feature's own."""
 
+    key: str = ""
+    """Column that names each row, by which its truth is found later. Every file must have it once; a row without a
+    key is predicted all the same."""
+
+    add: list[Literal["model_version"]] = []
+    """Further columns of the prediction files: model_version is the version that predicted."""
+
     interval: int = Field(90, ge=50, le=99)
     """Percent of the true values that the prediction interval should hold."""
 

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from upath import UPath
 
@@ -12,6 +13,7 @@ from tasks.errors import UserError, WorkError
 from tasks.parameters import Batch
 from tasks.registry.catalogue import find_champion
 from tasks.registry.versions import read_version
+from tasks.scoring.columns import describe_model
 from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult, Manifest, add_up
 from tasks.steps import get_logger, is_deployed, task
 from tasks.storage.files import TEMPORARY, describe_file, write_file
@@ -42,12 +44,17 @@ def start_batch(batch: Batch, root: str) -> BatchRun:
             f"--columns names {', '.join(unknown)}, which {model.version} does not read; "
             f"it reads {', '.join(model.features)}."
         )
-    settings = batch.model_dump(include={"format", "columns", "interval"})
-    name = f"{model.version}-{digest(to_json([root, settings]))[:8]}"
+    name = f"{model.version}-{digest(to_json([root, _list_settings(batch)]))[:8]}"
     home = Store(str(locate(batch.output) / name if batch.output else store.root / "predictions" / name))
     home.check_writable()
     get_logger().info("Predicting with %s into %s", model.version, home.root)
     return BatchRun(location=str(home.root), batch=batch, model=model, earlier=read_results(home.root))
+
+
+def _list_settings(batch: Batch) -> dict[str, Any]:
+    """List what decides the outcome; newer options only where they are used, so that older batches keep their names."""
+    newer = batch.model_dump(include={"key", "add"}, exclude_defaults=True)
+    return batch.model_dump(include={"format", "columns", "interval"}) | newer
 
 
 def read_manifest(location: str) -> Manifest:
@@ -85,7 +92,9 @@ def invalidate_manifest(groups: list[list[Chunk]], batch_run: BatchRun) -> None:
     listed = [result for result in batch_run.earlier if result.outputs and result.stop is None]
     if any(result.source.path in again for result in listed):
         home = Store(batch_run.location)
-        home.write(home.root / WORK / EARLIER, to_json([result.model_dump() for result in batch_run.earlier]))
+        home.write(
+            home.root / WORK / EARLIER, to_json([result.model_dump(mode="json") for result in batch_run.earlier])
+        )
         (home.root / MANIFEST).unlink(missing_ok=True)
 
 
@@ -98,23 +107,26 @@ def join_ranges(ranges: list[FileResult], batch_run: BatchRun) -> FileResult:
     if error := next((result.error for result in ranges if result.error), ""):
         return FileResult(source=joined.source, error=error)
     joined.fail_for_excess(batch_run.batch.max_rejects)
+    if not joined.error:
+        joined.predicted_at = max((result.predicted_at for result in ranges if result.predicted_at), default=None)
     home = Store(batch_run.location)
     for kind in (".rejects.csv",) if joined.error else OUTPUTS:
         if pieces := [home.root / name for result in ranges for name in result.outputs if name.endswith(kind)]:
             name = joined.source.name + kind
             with home.writing(home.root / name) as scratch:
-                _join(pieces, scratch, kind)
+                _join(pieces, scratch, kind, batch_run)
                 joined.outputs[name] = describe_file(scratch)
     return joined
 
 
-def _join(pieces: list[UPath], target: Path, kind: str) -> None:
+def _join(pieces: list[UPath], target: Path, kind: str, batch_run: BatchRun) -> None:
     """Write the pieces of one output into one file; of rejects, only the first one's header is taken over."""
     if not kind.endswith("parquet"):
         write_file(target, _read_pieces(pieces, one_header=kind == ".rejects.csv"))
         return
     with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
-        join_parquet(target, [_local(piece, Path(folder) / str(index)) for index, piece in enumerate(pieces)])
+        local = [_local(piece, Path(folder) / str(index)) for index, piece in enumerate(pieces)]
+        join_parquet(target, local, describe_model(batch_run.model))
 
 
 def _local(path: UPath, copy: Path) -> Path:

@@ -100,6 +100,7 @@ class FileResult(Counts):
     start: int = 0
     stop: int | None = None  # None is the whole file
     sha256: str = ""  # of the file
+    predicted_at: datetime | None = None  # when its predictions were written; older manifests do not say
     outputs: dict[str, dict[str, Any]] = {}  # name in the batch's folder -> sha256 and bytes
     error: str = ""
     lasting: bool = False  # whether the error is the file's own, so that trying again is of no use before it changes

@@ -15,13 +15,14 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from tasks.errors import ChangedError, StoreError, UnavailableError, UserError
 from tasks.parameters import Batch
 from tasks.progress import progress
+from tasks.scoring.columns import describe_model, find_inputs, list_added
 from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult
 from tasks.scoring.plan import digest_input
 from tasks.scoring.score import Scored, Scorer
 from tasks.steps import get_logger, is_recorded, task
 from tasks.storage.files import describe_file, map_in_order, write_file
 from tasks.storage.store import Store, digest, is_local, locate, to_json
-from tasks.tables.contract import ADDED, TEXT, check_names, check_types, find_columns
+from tasks.tables.contract import TEXT, check_names, check_texts, check_types
 from tasks.tables.csv import LONGEST_LINE, cut_blocks, read_header
 from tasks.tables.parquet import PolarsPanic, count_rows, open_parquet_input, read_rows, write_parquet
 from tasks.tables.stream import OnRead, open_input
@@ -51,22 +52,23 @@ def read_csv(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator[Rea
         first = io.BytesIO(hashing.read_first_line(LONGEST_LINE)) if chunk.start else stream
         raw, columns, separator = read_header(first, chunk.source.separators)
         line_end = "\r\n" if raw.endswith(b"\r\n") else "\n"
-        names = find_columns(columns, batch_run.model.features, batch_run.batch.mapping)
+        names, added = find_inputs(columns, batch_run), list_added(batch_run)
         if not chunk.to_csv(batch_run.batch):
             check_names(columns)
         scorer = Scorer(batch_run, columns, names, chunk.to_csv(batch_run.batch), line_end, separator)
-        header = separator.encode().join([raw.rstrip(b"\r\n"), *map(str.encode, ADDED)]) + line_end.encode()
+        header = separator.encode().join([raw.rstrip(b"\r\n"), *map(str.encode, added)]) + line_end.encode()
         scored = map_in_order(scorer.score_block, cut_blocks(stream, chunk.line, separator), THREADS)
-        yield Reading(scored, header, dict.fromkeys(columns, TEXT) | ADDED, hashing.finish)
+        yield Reading(scored, header, dict.fromkeys(columns, TEXT) | added, hashing.finish)
 
 
 @contextmanager
 def read_parquet(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator[Reading]:
     """Read a chunk of Parquet."""
     with open_parquet_input(chunk.source.path) as (table, schema, hashing):
-        names = find_columns(list(schema), batch_run.model.features, batch_run.batch.mapping)
+        names, added = find_inputs(list(schema), batch_run), list_added(batch_run)
         check_names(list(schema))
         check_types(schema, names)
+        check_texts(schema, [batch_run.batch.key] if batch_run.batch.key else [])
         scorer = Scorer(batch_run, list(schema), names, chunk.to_csv(batch_run.batch))
         row_bytes = chunk.size / max(1, count_rows(table))  # Nobody knows how many bytes a row was; this is the mean.
 
@@ -76,7 +78,7 @@ def read_parquet(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator
                 on_read(int(row_bytes * len(rows)))
 
         scored = map_in_order(scorer.score_batch, batches(), THREADS)
-        yield Reading(scored, _csv_line([*schema, *ADDED]), schema | ADDED, hashing.finish)
+        yield Reading(scored, _csv_line([*schema, *added]), schema | added, hashing.finish)
 
 
 def score_chunk(chunk: Chunk, batch_run: BatchRun, on_read: OnRead = lambda _: None) -> FileResult:
@@ -101,7 +103,7 @@ def score_chunk(chunk: Chunk, batch_run: BatchRun, on_read: OnRead = lambda _: N
             lines = chain([] if chunk.start else [reading.header], chain.from_iterable(good))
             result.outputs[names[0]] = write_file(good_path, lines)
         else:
-            write_parquet(good_path, reading.schema, good)
+            write_parquet(good_path, reading.schema, good, describe_model(batch_run.model))
             result.outputs[names[0]] = describe_file(good_path)
         if chunk.stop is None:
             result.sha256 = reading.finish()
@@ -111,6 +113,7 @@ def score_chunk(chunk: Chunk, batch_run: BatchRun, on_read: OnRead = lambda _: N
             raise ChangedError
         if bad_path.exists():
             result.outputs[names[1]] = describe_file(bad_path)
+        result.predicted_at = None if result.error else datetime.now(UTC)
     return result
 
 
@@ -165,7 +168,7 @@ def score_group(group: Group, batch_run: BatchRun) -> list[FileResult]:
                 results.append(_explain(error, chunk, started))
     store = Store(batch_run.location)
     name = digest("\n".join(chunk.name for chunk in group).encode())[:16]
-    store.write(store.root / WORK / f"{name}.json", to_json([result.model_dump() for result in results]))
+    store.write(store.root / WORK / f"{name}.json", to_json([result.model_dump(mode="json") for result in results]))
     return results
 
 

@@ -111,7 +111,9 @@ class Scorer:
             extrapolated=~pl.all_horizontal(inside),
         )
         added = {"prediction_low": prediction - half, "prediction_high": prediction + half}
-        return lazy.select(LINE, *keep, prediction, **added, extrapolated="extrapolated").collect()
+        known = {"model_version": pl.lit(model.version)}
+        added |= {"extrapolated": pl.col("extrapolated")} | {name: known[name] for name in self.batch_run.batch.add}
+        return lazy.select(LINE, *keep, prediction, **added).collect()
 
     def explain(self, bad: pl.DataFrame, raw: pl.Expr) -> pl.DataFrame:
         """Return rows without a prediction as rejects."""

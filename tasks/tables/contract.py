@@ -1,6 +1,7 @@
 """What the columns and rows of a table must be, for both wings, and why a row is rejected."""
 
 import re
+from collections.abc import Iterable
 from difflib import get_close_matches
 
 import polars as pl
@@ -95,20 +96,23 @@ def explain_unpredicted(bad: pl.DataFrame, limits: Limits, raw: pl.Expr, *, deci
     return explain_rejects(bad, [*found, ("prediction", pl.lit(""), pl.lit("overflow"))], raw)
 
 
-def find_columns(columns: list[str], features: list[str], mapping: dict[str, list[str]]) -> list[str]:
+def find_columns(
+    columns: list[str], features: list[str], mapping: dict[str, list[str]], added: Iterable[str]
+) -> list[str]:
     """Find the columns of the features, in the model's order.
 
     Args:
         columns: those of the file.
         features: those of the model.
         mapping: feature -> other names that it may go by, of which the first that the file has is taken.
+        added: the names of those that are to be added.
 
     Raises:
         UserError: one is missing or stands twice, or a column has the name of one that is to be added.
     """
     names = [_find_column(columns, feature, mapping.get(feature, [])) for feature in features]
     check_names(list(dict.fromkeys(names)))
-    if twice := {name for name in columns if name in ADDED or (name in names and columns.count(name) > 1)}:
+    if twice := {name for name in columns if name in added or (name in names and columns.count(name) > 1)}:
         raise UserError(f"column {min(twice)!r} is there already, so it would be ambiguous; rename it")
     return names
 

@@ -67,11 +67,14 @@ def count_rows(table: pl.LazyFrame) -> int:
     return int(table.select(pl.len()).collect().item())
 
 
-def write_parquet(path: Path, schema: dict[str, pl.DataType], tables: Iterator[pl.DataFrame]) -> None:
-    """Write tables as one Parquet file, in bounded memory."""
-    register_io_source(lambda *_: tables, schema=schema).sink_parquet(path, row_group_size=ROW_GROUP)
+def write_parquet(
+    path: Path, schema: dict[str, pl.DataType], tables: Iterator[pl.DataFrame], metadata: dict[str, str]
+) -> None:
+    """Write tables as one Parquet file with some metadata, in bounded memory."""
+    table = register_io_source(lambda *_: tables, schema=schema)
+    table.sink_parquet(path, row_group_size=ROW_GROUP, metadata=metadata)
 
 
-def join_parquet(path: Path, pieces: list[Path]) -> None:
+def join_parquet(path: Path, pieces: list[Path], metadata: dict[str, str]) -> None:
     """Join files into the one Parquet file that `write_parquet` would have made of them, to the byte."""
-    pl.scan_parquet(pieces, glob=False).sink_parquet(path, row_group_size=ROW_GROUP)
+    pl.scan_parquet(pieces, glob=False).sink_parquet(path, row_group_size=ROW_GROUP, metadata=metadata)

@@ -73,6 +73,15 @@ def test_a_query_is_predicted_and_loaded_into_a_table(champion: ModelVersion, da
     assert rows_of(database) == []
 
 
+def test_added_columns_are_loaded_too(champion: ModelVersion, database: Engine) -> None:
+    query = 'sql:select id, "RM" from sales order by id'
+    predict.fn(Batch(inputs=[query], connection="sales", into="predicted", add=["model_version"]))
+    assert [row[:2] + row[5:] for row in rows_of(database)] == [
+        ("007", 20.5, champion.version),
+        ('a,"b', 16.0, champion.version),
+    ]
+
+
 def test_queries_that_no_csv_file_can_hold_are_refused(champion: ModelVersion, database: Engine) -> None:
     queries = {"sqlite": "select 5 as \"RM\", x'ff' as b", "postgresql": "select 5 as \"RM\", 'a'::bytea as b"}
     with pytest.raises(UserError, match=r"column 'b' holds Binary where .*; leave it out, or cast it to text"):

@@ -14,11 +14,7 @@ import pytest
 from backports import zstd
 
 from tasks.errors import UserError
-from tasks.model import ModelVersion
-from tasks.parameters import Batch
-from tasks.scoring.manifest import BatchRun, Chunk, FileResult
-from tasks.scoring.run import score_chunk
-from tasks.tables.inputs import InputFile
+from tests.tasks.scoring.helpers import Scoring
 
 ADDED = "prediction,prediction_low,prediction_high,extrapolated"
 PREDICTED_5 = "11.0,10.5,11.5,false"  # 2 * 5 + 1, give or take a half
@@ -28,40 +24,6 @@ REJECTS = "line,column,value,reason,raw\n"
 @pytest.fixture
 def location(tmp_path: Path) -> Path:
     return tmp_path / "out"
-
-
-class Scoring:
-    """Scores one file, and holds what came out."""
-
-    def __init__(self, folder: Path, neuron: ModelVersion) -> None:
-        self.folder, self.neuron = folder, neuron
-
-    def __call__(self, content: bytes, name: str = "a.csv", **batch: Any) -> FileResult:
-        path = self.folder / name
-        path.write_bytes(content)
-        batch = {"max_rejects": 1, **batch}
-        job = BatchRun(location=str(self.folder / "out"), batch=Batch(inputs=[str(path)], **batch), model=self.neuron)
-        return score_chunk(Chunk(source=InputFile(path=str(path), name="a")), job)
-
-    def read(self, name: str) -> bytes:
-        return (self.folder / "out" / name).read_bytes()
-
-    @property
-    def predictions(self) -> bytes:
-        return self.read("a.predictions.csv")
-
-    @property
-    def rejects(self) -> str:
-        return self.read("a.rejects.csv").decode()
-
-    @property
-    def outputs(self) -> list[str]:
-        return sorted(path.name for path in (self.folder / "out").iterdir())
-
-
-@pytest.fixture
-def score(tmp_path: Path, neuron: ModelVersion) -> Scoring:
-    return Scoring(tmp_path, neuron)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+"""The columns of prediction files: which of an input's are read, and which are added to them."""
+
+import json
+from typing import Any
+
+from tasks.errors import UserError
+from tasks.model import ModelVersion
+from tasks.scoring.manifest import BatchRun
+from tasks.tables.contract import ADDED, TEXT, find_columns, require_columns
+
+
+def list_added(batch_run: BatchRun) -> dict[str, Any]:
+    """List the columns that every prediction file of a batch has beside its input's: name -> type, in their order."""
+    wanted = {"model_version": TEXT}
+    return ADDED | {name: wanted[name] for name in batch_run.batch.add}
+
+
+def find_inputs(columns: list[str], batch_run: BatchRun) -> list[str]:
+    """Find the columns of the features among those of a file, in the model's order.
+
+    Raises:
+        UserError: one is missing or stands twice, or so does that of --key, or one has the name of one to be added.
+    """
+    batch = batch_run.batch
+    if batch.key:
+        try:
+            require_columns(columns, [batch.key])
+        except UserError as error:
+            raise UserError(f"for --key, {error}") from None
+    return find_columns(columns, batch_run.model.features, batch.mapping, list_added(batch_run))
+
+
+def describe_model(model: ModelVersion) -> dict[str, str]:
+    """Write the model as the metadata of a Parquet file: its version, and all that a prediction takes as JSON."""
+    weights = dict(zip(model.features, model.weights, strict=True))
+    formula = {"target": model.target, "weights": weights, "bias": model.bias}
+    return {
+        "linear_neuron.model_version": model.version,
+        "linear_neuron.model": json.dumps(formula, ensure_ascii=False),
+    }

@@ -1,0 +1,39 @@
+"""What the tests of scoring share."""
+
+from pathlib import Path
+from typing import Any
+
+from tasks.model import ModelVersion
+from tasks.parameters import Batch
+from tasks.scoring.manifest import BatchRun, Chunk, FileResult
+from tasks.scoring.run import score_chunk
+from tasks.tables.inputs import InputFile
+
+
+class Scoring:
+    """Scores one file, and holds what came out."""
+
+    def __init__(self, folder: Path, neuron: ModelVersion) -> None:
+        self.folder, self.neuron = folder, neuron
+
+    def __call__(self, content: bytes, name: str = "a.csv", **batch: Any) -> FileResult:
+        path = self.folder / name
+        path.write_bytes(content)
+        batch = {"max_rejects": 1, **batch}
+        job = BatchRun(location=str(self.folder / "out"), batch=Batch(inputs=[str(path)], **batch), model=self.neuron)
+        return score_chunk(Chunk(source=InputFile(path=str(path), name="a")), job)
+
+    def read(self, name: str) -> bytes:
+        return (self.folder / "out" / name).read_bytes()
+
+    @property
+    def predictions(self) -> bytes:
+        return self.read("a.predictions.csv")
+
+    @property
+    def rejects(self) -> str:
+        return self.read("a.rejects.csv").decode()
+
+    @property
+    def outputs(self) -> list[str]:
+        return sorted(path.name for path in (self.folder / "out").iterdir())

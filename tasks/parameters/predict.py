@@ -44,6 +44,10 @@ class Batch(Parameters, hide_input_in_errors=True):
     add: list[Literal["model_version"]] = []
     """Further columns of the prediction files: model_version is the version that predicted."""
 
+    explain: Literal["none", "top", "all"] = "none"
+    """How each prediction is explained, in further columns: top names the feature that moves it most from that at the
+    training means, and by how much; all says it of every feature."""
+
     interval: int = Field(90, ge=50, le=99)
     """Percent of the true values that the prediction interval should hold."""
 

@@ -9,12 +9,11 @@ from typing import Any
 
 from upath import UPath
 
-from tasks.errors import UserError, WorkError
+from tasks.errors import WorkError
 from tasks.parameters import Batch
-from tasks.registry.catalogue import find_champion
-from tasks.registry.versions import read_version
 from tasks.scoring.columns import describe_model
 from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult, Manifest, add_up
+from tasks.scoring.models import find_model
 from tasks.steps import get_logger, is_deployed, task
 from tasks.storage.files import TEMPORARY, describe_file, write_file
 from tasks.storage.store import MANIFEST, Store, digest, is_local, locate, to_json
@@ -33,17 +32,10 @@ def start_batch(batch: Batch, root: str) -> BatchRun:
     The folder's name starts with the version, so that another champion writes to a folder of its own.
 
     Raises:
-        UserError: there is no model, or nothing can be written.
+        UserError: there is no such model, or nothing can be written.
     """
     store = Store()
-    if batch.model and batch.as_of:
-        raise UserError("Name a version by --model or a day by --as-of, and not both.")
-    model = read_version(store, batch.model or find_champion(store, batch.as_of))
-    if unknown := [name for name in batch.mapping if name not in model.features]:
-        raise UserError(
-            f"--columns names {', '.join(unknown)}, which {model.version} does not read; "
-            f"it reads {', '.join(model.features)}."
-        )
+    model = find_model(store, batch)
     name = f"{model.version}-{digest(to_json([root, _list_settings(batch)]))[:8]}"
     home = Store(str(locate(batch.output) / name if batch.output else store.root / "predictions" / name))
     home.check_writable()
@@ -53,7 +45,7 @@ def start_batch(batch: Batch, root: str) -> BatchRun:
 
 def _list_settings(batch: Batch) -> dict[str, Any]:
     """List what decides the outcome; newer options only where they are used, so that older batches keep their names."""
-    newer = batch.model_dump(include={"key", "add"}, exclude_defaults=True)
+    newer = batch.model_dump(include={"key", "add", "explain"}, exclude_defaults=True)
     return batch.model_dump(include={"format", "columns", "interval"}) | newer
 
 

@@ -6,13 +6,19 @@ from typing import Any
 from tasks.errors import UserError
 from tasks.model import ModelVersion
 from tasks.scoring.manifest import BatchRun
-from tasks.tables.contract import ADDED, TEXT, find_columns, require_columns
+from tasks.tables.contract import ADDED, F32, TEXT, find_columns, require_columns
 
 
 def list_added(batch_run: BatchRun) -> dict[str, Any]:
     """List the columns that every prediction file of a batch has beside its input's: name -> type, in their order."""
-    wanted = {"model_version": TEXT}
-    return ADDED | {name: wanted[name] for name in batch_run.batch.add}
+    batch, model = batch_run.batch, batch_run.model
+    wanted: dict[str, Any] = {"model_version": TEXT}
+    explained: dict[str, dict[str, Any]] = {
+        "none": {},
+        "top": {"top_feature": TEXT, "top_contribution": F32},
+        "all": {"base_prediction": F32} | {f"contribution_{feature}": F32 for feature in model.features},
+    }
+    return ADDED | {name: wanted[name] for name in batch.add} | explained[batch.explain]
 
 
 def find_inputs(columns: list[str], batch_run: BatchRun) -> list[str]:

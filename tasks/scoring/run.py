@@ -1,6 +1,5 @@
 """Score files of any size as streams; the outputs of a file, or of a range of one, are written whole or not at all."""
 
-import csv
 import io
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -23,7 +22,7 @@ from tasks.steps import get_logger, is_recorded, task
 from tasks.storage.files import describe_file, map_in_order, write_file
 from tasks.storage.store import Store, digest, is_local, locate, to_json
 from tasks.tables.contract import TEXT, check_names, check_texts, check_types
-from tasks.tables.csv import LONGEST_LINE, cut_blocks, read_header
+from tasks.tables.csv import LONGEST_LINE, cut_blocks, extend_header, read_header, write_line
 from tasks.tables.parquet import PolarsPanic, count_rows, open_parquet_input, read_rows, write_parquet
 from tasks.tables.stream import OnRead, open_input
 
@@ -56,7 +55,7 @@ def read_csv(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator[Rea
         if not chunk.to_csv(batch_run.batch):
             check_names(columns)
         scorer = Scorer(batch_run, columns, names, chunk.to_csv(batch_run.batch), line_end, separator)
-        header = separator.encode().join([raw.rstrip(b"\r\n"), *map(str.encode, added)]) + line_end.encode()
+        header = extend_header(raw, list(added), separator) + line_end.encode()
         scored = map_in_order(scorer.score_block, cut_blocks(stream, chunk.line, separator), THREADS)
         yield Reading(scored, header, dict.fromkeys(columns, TEXT) | added, hashing.finish)
 
@@ -78,7 +77,7 @@ def read_parquet(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator
                 on_read(int(row_bytes * len(rows)))
 
         scored = map_in_order(scorer.score_batch, batches(), THREADS)
-        yield Reading(scored, _csv_line([*schema, *added]), schema | added, hashing.finish)
+        yield Reading(scored, f"{write_line([*schema, *added])}\n".encode(), schema | added, hashing.finish)
 
 
 def score_chunk(chunk: Chunk, batch_run: BatchRun, on_read: OnRead = lambda _: None) -> FileResult:
@@ -125,12 +124,6 @@ def _split_off_bad(scored: Iterator[Scored], result: FileResult, bad_path: Path)
             with bad_path.open("ab") as file:
                 file.write(rows.bad if file.tell() else REJECTS_HEADER + rows.bad)
         yield rows.good
-
-
-def _csv_line(names: list[str]) -> bytes:
-    buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerow(names)
-    return buffer.getvalue().encode()
 
 
 def _explain(error: BaseException, chunk: Chunk, started: datetime) -> FileResult:

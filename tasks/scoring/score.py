@@ -4,18 +4,18 @@ Polars takes a third of DuckDB's time and less memory on 5,000,000 rows in their
 too few or too many fields itself, but it gives up a whole file for one stray quote and refuses Latin-1 rows.
 """
 
-import operator
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
-from tasks.parameters.base import read_bounds
+from tasks.scoring.columns import list_added
+from tasks.scoring.expression import explain_all, explain_top, express, find_limits
 from tasks.scoring.manifest import BatchRun, Counts
 from tasks.tables.contract import F32, LINE, RAW, TEXT, Limits, explain_unpredicted, read_number, show_as_json
-from tasks.tables.csv import Block, parse_block, write_chunks
+from tasks.tables.csv import Block, parse_block, write_chunks, write_line
 
 
 class Scored(NamedTuple):
@@ -43,11 +43,15 @@ class Scorer:
         return self.separator != ","
 
     @cached_property
+    def added(self) -> list[str]:
+        """The names of the columns that are added."""
+        return list(list_added(self.batch_run))
+
+    @cached_property
     def limits(self) -> Limits:
         """Column of each feature -> within what its values must lie, if that was said when the model was made."""
         model = self.batch_run.model
-        limits = dict(map(read_bounds, model.dataset.get("bounds", [])))
-        return {name: limits.get(feature) for name, feature in zip(self.names, model.features, strict=True)}
+        return dict(zip(self.names, find_limits(model).values(), strict=True))
 
     def score_block(self, block: Block) -> Scored:
         """Predict a block of CSV. To CSV its lines stay as they are, to Parquet every column is text."""
@@ -59,7 +63,9 @@ class Scorer:
             return Scored(table, bad_lines, self.count(table, rejects))
         lines = write_chunks(table, quote_style="never", line_terminator=self.line_end, separator=self.separator)
         if block.latin:
-            lines = [b"".join(lines).decode().encode("latin-1")]
+            lines = [
+                b"".join(lines).decode().encode("latin-1", errors="replace")
+            ]  # Names that we add may have other letters.
             bad_lines = bad_lines.decode().encode("latin-1")
         return Scored(lines, bad_lines, self.count(table, rejects))
 
@@ -71,7 +77,7 @@ class Scorer:
         return Scored(good, b"".join(write_chunks(rejects)), self.count(table, rejects))
 
     def score(self, rows: pl.DataFrame, keep: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Return the columns to keep with the four added ones, and the rows that have no finite prediction."""
+        """Return the columns to keep with the added ones, and the rows that have no finite prediction."""
         table, bad = self._predict(rows, keep, strip=False), rows.clear()
         finite = table["prediction"].is_finite().fill_null(value=False)
         if not finite.all():
@@ -85,35 +91,27 @@ class Scorer:
         return table, bad
 
     def _predict(self, rows: pl.DataFrame, keep: list[str], *, strip: bool) -> pl.DataFrame:
-        """Predict every row as well as may be: null where a feature is no number.
-
-        A feature is read as float64 and rounded to float32, as Keras does; the sum is taken in float32.
-        """
-        model = self.batch_run.model
-        comma = self.decimal_comma
+        """Predict every row as well as may be: null where a feature is no number."""
+        model, batch = self.batch_run.model, self.batch_run.batch
         values = [
-            read_number(name, strip=strip and rows.schema[name] == TEXT, decimal_comma=comma) for name in self.names
+            read_number(name, strip=strip and rows.schema[name] == TEXT, decimal_comma=self.decimal_comma)
+            for name in self.names
         ]
-        x = [value.cast(F32) for value in values]
-        terms = [value * pl.lit(weight, F32) for value, weight in zip(x, model.weights, strict=True)]
-        ranges = [[pl.lit(end, F32) for end in model.ranges[feature]] for feature in model.features]
-        inside = [value.is_between(low, high) for value, (low, high) in zip(x, ranges, strict=True)]
-        total = reduce(operator.add, terms) + pl.lit(model.bias, F32)
-        if bounded := [
-            value.is_between(*ends) for value, ends in zip(values, self.limits.values(), strict=True) if ends
-        ]:
-            total = pl.when(pl.all_horizontal(bounded)).then(total)
-        half, prediction = pl.lit(model.intervals[str(self.batch_run.batch.interval)], F32), pl.col("prediction")
+        ends = [[pl.lit(end, F32) for end in model.ranges[feature]] for feature in model.features]
+        inside = [value.cast(F32).is_between(low, high) for value, (low, high) in zip(values, ends, strict=True)]
+        more = {"model_version": pl.lit(model.version)} if "model_version" in batch.add else {}
+        if batch.explain == "all":
+            more |= explain_all(model, values)
+        elif batch.explain == "top":
+            # Beside the text of a line as it was, nothing is put into quotes any more.
+            quoted = [write_line([name], self.separator) for name in model.features]
+            more |= explain_top(model, values, quoted if keep == [RAW] else model.features)
         lazy = rows.lazy().select(
-            LINE,
-            *keep,
-            prediction=total,
-            extrapolated=~pl.all_horizontal(inside),
+            LINE, *keep, prediction=express(model, values), extrapolated=~pl.all_horizontal(inside), **more
         )
-        added = {"prediction_low": prediction - half, "prediction_high": prediction + half}
-        known = {"model_version": pl.lit(model.version)}
-        added |= {"extrapolated": pl.col("extrapolated")} | {name: known[name] for name in self.batch_run.batch.add}
-        return lazy.select(LINE, *keep, prediction, **added).collect()
+        half, prediction = pl.lit(model.intervals[str(batch.interval)], F32), pl.col("prediction")
+        interval = {"prediction_low": prediction - half, "prediction_high": prediction + half}
+        return lazy.with_columns(**interval).select(LINE, *keep, *self.added).collect()
 
     def explain(self, bad: pl.DataFrame, raw: pl.Expr) -> pl.DataFrame:
         """Return rows without a prediction as rejects."""

@@ -8,7 +8,9 @@ Of comma, semicolon, tab and bar, the separator of a file is the one that gives 
 equals, the first in this order. So `RM;price, EUR;id` has three columns, and `RM;id,price` the two of its comma.
 """
 
-from collections.abc import Iterator
+import csv
+import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, BinaryIO, NamedTuple, cast
 
@@ -74,6 +76,17 @@ def read_header(stream: BinaryIO, separators: str = SEPARATORS) -> Header:
     if not columns:
         raise UserError("line 1 has a quote that does not end; mend the names of the columns")
     return Header(raw, columns, separator)
+
+
+def extend_header(raw: bytes, names: list[str], separator: str) -> bytes:
+    """Add names to a first line, in its own encoding, and leave its line end away."""
+    line = raw.rstrip(b"\r\n")
+    more = separator + write_line(names, separator)
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return line + more.encode("latin-1", errors="replace")
+    return line + more.encode()
 
 
 def _split_header(raw: bytes, separator: str) -> list[str]:
@@ -199,6 +212,13 @@ def _read_fields(text: bytes, width: int, places: dict[str, int], separator: str
     style: Any = {"separator": separator, "quote_char": quote, "empty_string_is_null": False}
     table = pl.scan_csv(text, has_header=False, schema=schema, **style, **ragged)
     return table.select(pl.col(str(place)).alias(name) for name, place in places.items()).collect()
+
+
+def write_line(fields: Iterable[str], separator: str = ",") -> str:
+    """Write one record of CSV, without a line end."""
+    buffer = io.StringIO()
+    csv.writer(buffer, delimiter=separator, lineterminator="").writerow(fields)
+    return buffer.getvalue()
 
 
 class _Chunks(list[bytes]):

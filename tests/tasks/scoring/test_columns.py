@@ -4,6 +4,7 @@ import io
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 import pytest
@@ -16,10 +17,12 @@ from tasks.scoring.columns import describe_model
 from tasks.scoring.manifest import BatchRun, FileResult
 from tasks.storage.store import Store
 from tasks.tables.inputs import InputFile
+from tests.helpers import make_version
 from tests.tasks.scoring.helpers import Scoring
 
 ADDED = "prediction,prediction_low,prediction_high,extrapolated"
 VERSION = "20260101T000000Z-aaaaaa"
+KINDS: tuple[Literal["none", "top", "all"], ...] = ("none", "top", "all")
 
 
 def parquet(**columns: object) -> bytes:
@@ -85,6 +88,8 @@ def test_only_options_that_are_used_change_the_name(store: Store, neuron: ModelV
 
     assert name() == f"{VERSION}-74dc6f8c"
     assert len({name(), name(key="id"), name(key="row"), name(add=["model_version"])}) == 4
+    with_means = make_version(store, "20260102T000000Z-bbbbbb", contract={"RM": {"mean": 6.0}})
+    assert len({start_batch(Batch(model=with_means.version, explain=kind), "/inbox").location for kind in KINDS}) == 3
 
 
 def test_a_result_says_when_it_was_predicted(score: Scoring) -> None:

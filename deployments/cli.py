@@ -9,6 +9,7 @@ from typing import Annotated
 
 from cyclopts import App, CycloptsError, Group, Parameter
 
+from deployments.cli_actuals import actuals
 from deployments.cli_backtest import backtest
 from deployments.cli_server import deploy, up
 from deployments.mistakes import explain
@@ -215,6 +216,7 @@ def predict(
     _print({"location": location, **manifest.model_dump(mode="json")}, summarize(manifest, location), json)
 
 
+app.command(actuals)
 app.command(backtest)
 app.command(up)
 app.command(deploy)

@@ -1,6 +1,7 @@
 """Rows of a user's own table as numbers, and those that can't be learned from, with the reason."""
 
 import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import reduce
 from operator import and_
@@ -65,11 +66,11 @@ def read_time(name: str, dtype: pl.DataType) -> pl.Expr:
     ).cast(pl.Int64)
 
 
-def clean_rows(piece: Piece, dataset: Dataset) -> tuple[pl.DataFrame, pl.DataFrame]:
+def clean_rows(piece: Piece, dataset: Dataset, keep: Sequence[str] = ()) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split a piece into rows to learn from and rejects.
 
-    The former have the features and the target in float64, the time in microseconds, the key as text, and of these
-    whatever the dataset has. Rows of the day `as_of`, or later, are in neither.
+    The former have the columns to keep as they are, the features and the target in float64, the time in microseconds,
+    the key as text, and of these whatever the dataset has. Rows of the day `as_of`, or later, are in neither.
     """
     schema, numbers = piece.rows.schema, [*dataset.features, dataset.target]
     names = list(dict.fromkeys([*numbers, *dataset.limits]))
@@ -84,7 +85,7 @@ def clean_rows(piece: Piece, dataset: Dataset) -> tuple[pl.DataFrame, pl.DataFra
     fine = [values[name].cast(F32).is_finite().fill_null(value=False) for name in names]
     fine += [values[name].is_between(*ends).fill_null(value=False) for name, ends in limits.items()]
     reasons = explain_numbers(schema, {name: limits.get(name) for name in names}, decimal_comma=comma)
-    kept = [values[name].alias(name) for name in numbers]
+    kept = [*map(pl.col, keep), *(values[name].alias(name) for name in numbers)]
     for alias, name in ((TIME, dataset.time), (KNOWN, dataset.known_at)):
         if name:
             time = read_time(name, schema[name])

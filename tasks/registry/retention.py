@@ -1,5 +1,6 @@
 """Retention: which versions, datasets, batches and leftovers the store does not keep, and their removal."""
 
+import json
 import os
 import re
 import tempfile
@@ -13,6 +14,7 @@ from upath import UPath
 from tasks.parameters import Retention
 from tasks.registry.champion import POINTER, Champion, peek, read_champion, read_log, withdraw
 from tasks.registry.pending import PENDING
+from tasks.registry.verify import INDEX, list_files
 from tasks.registry.versions import list_versions, read_versions, version_folder
 from tasks.steps import get_logger, task
 from tasks.storage.files import TEMPORARY, user_errors
@@ -47,6 +49,7 @@ def find_expired(store: Store, retention: Retention, now: datetime) -> dict[str,
         **_unfinished_backtests(store, dead),
         **{f"dataset {name}": store.root / "datasets" / name for name in unused},
         **{f"batch {name}": store.root / "predictions" / name for name in batches},
+        **_unused_actuals(store, dead),
         **_litter(store, dead, {*leftovers, *expired}),
     }
 
@@ -102,6 +105,17 @@ def _unused_datasets(store: Store, kept: list[str]) -> list[str]:
 def _unfinished_backtests(store: Store, before: datetime) -> dict[str, UPath]:
     folders = {name: store.root / "backtests" / name for name in store.names("backtests") if _started(name) < before}
     return {f"unfinished backtest {name}": path for name, path in folders.items() if not (path / MANIFEST).exists()}
+
+
+def _unused_actuals(store: Store, before: datetime) -> dict[str, UPath]:
+    """Find the files of actuals that a killed run left, so that the index does not know them."""
+    folder = store.root / "actuals"
+    try:
+        known = {INDEX, *list_files(json.loads(store.read(folder / INDEX) or b"{}"))}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}  # The index is damaged, which `verify` tells; nobody knows what is unused.
+    names = [name for name, at in store.find("actuals", deep=False).items() if at < before and name not in known]
+    return {f"leftover {folder / name}": folder / name for name in names}
 
 
 def _litter(store: Store, before: datetime, going: set[str]) -> dict[str, UPath]:

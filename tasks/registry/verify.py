@@ -12,6 +12,8 @@ from tasks.registry.versions import list_versions
 from tasks.storage.files import digest_file, user_errors
 from tasks.storage.store import MANIFEST, Store
 
+INDEX = "index.json"  # what `actuals/` has in the place of a manifest, since its files come and go
+
 
 def verify(store: Store, outputs: Iterable[str] = (), *, deep: bool = True) -> list[str]:
     """Check every file, the pointer and the log; a sentence for each thing that is wrong.
@@ -28,8 +30,9 @@ def verify(store: Store, outputs: Iterable[str] = (), *, deep: bool = True) -> l
     folders = [
         store.root / room / name for room in ("models", "predictions", "backtests") for name in store.names(room)
     ]
-    for folder in [*folders, *(batch for output in outputs for batch in _list_batches(output))]:
+    for folder in [*folders, *(batch for output in outputs for batch in list_batches(output))]:
         found += verify_folder(folder, deep)
+    found += verify_folder(store.root / "actuals", deep, INDEX)
     for name in store.names("datasets") if deep else ():
         path = store.root / "datasets" / name
         if not name.startswith(".") and digest_file(path) != name.partition(".")[0]:
@@ -44,7 +47,12 @@ def verify(store: Store, outputs: Iterable[str] = (), *, deep: bool = True) -> l
     return found
 
 
-def _list_batches(output: str) -> list[UPath]:
+def list_batches(output: str) -> list[UPath]:
+    """List the folders of the batches in what `predict --output` was given; a batch's own folder is one.
+
+    Raises:
+        UserError: there is none.
+    """
     home = Store(output)
     folders = [home.root, *(home.root / name for name in home.names())]
     if not (batches := [folder for folder in folders if home.read(folder / MANIFEST) is not None]):
@@ -52,15 +60,15 @@ def _list_batches(output: str) -> list[UPath]:
     return batches
 
 
-def verify_folder(folder: UPath, deep: bool) -> list[str]:
+def verify_folder(folder: UPath, deep: bool, listing: str = MANIFEST) -> list[str]:
     """Check the files of a version or a batch against its manifest; an unfinished one has nothing to check."""
     with user_errors(folder):
         try:
-            files = list_files(json.loads((folder / MANIFEST).read_bytes()))
+            files = list_files(json.loads((folder / listing).read_bytes()))
         except (FileNotFoundError, NotADirectoryError):
             return []
         except (ValueError, KeyError, TypeError, AttributeError):
-            return [f"{folder / MANIFEST} is damaged; restore it from a copy, or remove {folder}."]
+            return [f"{folder / listing} is damaged; restore it from a copy, or remove {folder}."]
         faults = ((folder / name, _find_fault(folder / name, facts, deep)) for name, facts in files.items())
         return [f"{path} {fault}." for path, fault in faults if fault]
 
@@ -80,6 +88,10 @@ def _find_fault(path: UPath, facts: dict[str, Any], deep: bool) -> str:
 
 
 def list_files(manifest: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """List names, each with its sha256 and bytes: a version has them in `files`, a batch among its inputs' outputs."""
+    """List names, each with its sha256 and bytes: a version has them in `files`, a batch among its inputs' outputs.
+
+    The index of the actuals has them in its entries.
+    """
     groups = [manifest.get("files", {}), *(result["outputs"] for result in manifest.get("inputs", ()))]
+    groups += [entry["files"] for entry in manifest.get("entries", ())]
     return {name: {"sha256": facts["sha256"], **facts} for group in groups for name, facts in group.items()}

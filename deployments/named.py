@@ -5,7 +5,7 @@ from typing import Any
 
 from prefect.flows import load_flow_from_entrypoint
 
-from tasks.name import PATTERN, name_champion, name_inbox
+from tasks.name import PATTERN, name_champion, name_folder
 
 Config = dict[str, Any]
 Parameters = dict[str, dict[str, Any]]  # of a flow: the fields that were named, in their groups
@@ -46,7 +46,8 @@ def _name_all(ours: list[Config], name: str, known: dict[str, Config], given: Pa
             trigger["name"] = f"{name}.{trigger['name']}"
             trigger["match"] = {"prefect.resource.id": name_champion(name)}
         groups = load_flow_from_entrypoint(config["entrypoint"]).parameters.properties
-        first = {"batch": {"inputs": [name_inbox(name)]}} if "batch" in groups else {}
+        folders = {"batch": "inbox", "actuals": "actuals"}
+        first = {group: {"inputs": [name_folder(own, name)]} for group, own in folders.items() if group in groups}
         before = first | known.get(config["name"], {})
         changes = {group: before.get(group, {}) | fields for group, fields in given.items() if group in groups}
         config["parameters"] = before | changes

@@ -18,7 +18,7 @@ from rich.console import Console
 from deployments.child import Child, run_child
 from deployments.prepare import locate_up_file, prepare_server
 from tasks.errors import UserError
-from tasks.name import VARIABLE, find_base
+from tasks.name import FOLDERS, VARIABLE, find_base
 from tasks.storage.store import Store
 
 HEALTHY_SECONDS = 120  # A new database on a slow disk takes a while; a server that can't start exits sooner.
@@ -65,8 +65,9 @@ def _run(stack: ExitStack, host: str, port: int, once: bool) -> str:
 
     deploy.read_deployments()
     if not once:
-        with suppress(OSError):  # Where it can't be made, daily-predict says so.
-            Path(os.environ["LINEAR_NEURON_FOLDER"], "inbox").mkdir(exist_ok=True)
+        for folder in FOLDERS:
+            with suppress(OSError):  # Where it can't be made, the runs that look into it say so.
+                Path(os.environ["LINEAR_NEURON_FOLDER"], folder).mkdir(exist_ok=True)
     with _status(lines=once) as show:
         show("Starting the Prefect server; the first start makes its database ...")
         server = stack.enter_context(_server(home)) if home else None

@@ -26,7 +26,7 @@ from prefect.states import Cancelled, Crashed
 from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
-from tasks.name import VARIABLE, check_name, find_base, name_inbox
+from tasks.name import FOLDERS, VARIABLE, check_name, find_base, name_folder
 from tasks.storage.store import Store
 
 if TYPE_CHECKING:
@@ -68,8 +68,9 @@ class NeuronJob(ProcessJobConfiguration):
             VARIABLE: name,
         }
         if name:
-            with suppress(OSError):  # Where it can't be made, the run says so.
-                Path(folder, name_inbox(name)).mkdir(exist_ok=True)
+            for own in FOLDERS:
+                with suppress(OSError):  # Where it can't be made, the run says so.
+                    Path(folder, name_folder(own, name)).mkdir(exist_ok=True)
         super().prepare_for_flow_run(flow_run, deployment, *args, **kwargs)
 
 

@@ -8,7 +8,7 @@ from tasks.dataset.sources import download
 from tasks.dataset.split import extract_features, split
 from tasks.name import entitle
 from tasks.parameters import Dataset, ExampleInputs, Promotion, Retention, Training
-from tasks.registry.promotion import apply_decisions, compare
+from tasks.registry.promotion import apply_decisions, check_age, compare
 from tasks.registry.retention import clean
 from tasks.registry.versions import NewVersion, UnchangedVersion, begin, publish
 from tasks.reporting.retrain import draw, prepare, report, write_predictions
@@ -52,6 +52,7 @@ def retrain(
     snapshot = download(dataset)
     all_columns = split(snapshot, dataset, training.validation_split)
     apply_decisions(all_columns, promotion)  # those of runs that were killed
+    check_age(promotion)
     new_version = begin(snapshot.origin.sha256, dataset, training, table, force)
     prepare(needed=isinstance(new_version, NewVersion))
     if isinstance(new_version, UnchangedVersion):

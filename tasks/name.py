@@ -10,6 +10,7 @@ from tasks.errors import UserError
 
 VARIABLE = "LINEAR_NEURON_NAME"
 UNNAMED = "linear-neuron"  # another way to say that the model has no name
+FOLDERS = "inbox", "actuals"
 PATTERN = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 
 
@@ -48,9 +49,9 @@ def name_champion(name: str) -> str:
     return f"linear-neuron.champion.{name}" if name else "linear-neuron.champion"
 
 
-def name_inbox(name: str) -> str:
-    """Name the folder in which a model finds the files to predict."""
-    return f"inbox-{name}" if name else "inbox"
+def name_folder(folder: str, name: str) -> str:
+    """Name the folder in which a model finds its files: to predict in `inbox`, and what became known in `actuals`."""
+    return f"{folder}-{name}" if name else folder
 
 
 def find_base() -> str:

@@ -6,9 +6,7 @@ it is needed, since that takes a second which a command that runs no flow can do
 """
 
 import errno
-import getpass
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -179,19 +177,6 @@ def end_as(name: str, message: str, result: R) -> R:
 
     # Prefect takes a returned state for the run's own, and its data for the result.
     return Completed(name=name, message=message, data=result)  # type: ignore[return-value]
-
-
-def get_actor() -> str:
-    """Name who makes this happen: the user of this process, and the flow run where it is recorded."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # A container's user may have no name.
-        user = f"user {os.getuid()}"
-    if not is_recorded():
-        return user
-    from prefect.runtime import flow_run
-
-    return f"{user}, run {flow_run.name}"
 
 
 def show_markdown(markdown: str, key: str, description: str) -> None:

@@ -152,6 +152,9 @@ class Promotion(Parameters):
     tolerance: float = Field(0.01, ge=0, le=10)
     """How much higher than the champion's the test error (MSE) may be, as a share of it."""
 
+    max_weeks: int = Field(26, ge=1, le=5200)
+    """Weeks after which an alarm says that the champion is old."""
+
 
 class Retention(Parameters):
     """Which old versions are kept. The champion, the one before it and what a batch uses always are."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tasks.errors import UserError
-from tasks.steps import get_actor
+from tasks.registry.actor import get_actor
 from tasks.storage.store import Store, to_json
 
 LOG = "promotions.jsonl"

@@ -1,6 +1,7 @@
 """Whether a challenger should serve: the comparison with the champion, and what follows from it."""
 
 import math
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,12 +12,14 @@ from tasks.errors import UserError
 from tasks.model import ModelVersion
 from tasks.name import command, entitle, get_name, name_champion
 from tasks.parameters import Promotion
+from tasks.registry.alarms import raise_alarm
 from tasks.registry.champion import Champion, PromotionDecision, promote, read_champion, roll_back
 from tasks.registry.log import is_logged, log_decision
 from tasks.registry.pending import PendingDecision, find_pending, forget_pending, keep_pending
 from tasks.registry.versions import read_version
 from tasks.steps import announce, get_logger, task
 from tasks.storage.store import Store
+from tasks.tables.inputs import plural
 
 EVENT = "linear-neuron.champion.changed"
 RESAMPLES = 2000
@@ -182,8 +185,12 @@ def _apply(store: Store, version: str, pending: PendingDecision, all_columns: Sp
         decision = PromotionDecision(False, str(error), {}, champion)
     if decision.promote:
         announce_champion(promote(store, version, decision.reason, decision), decision.figures)
-    else:
-        log_decision(store, "refused", version, decision.reason, key=version, figures=decision.figures)
+        return
+    log_decision(store, "refused", version, decision.reason, key=version, figures=decision.figures)
+    if pending.promotion.mode == "manual":
+        raise_alarm(store, "approval.awaited", version, f"{version} waits to be promoted: {decision.reason}")
+    elif pending.promotion.mode != "try":
+        raise_alarm(store, "challenger.refused", version, f"{version} is not promoted: {decision.reason}")
 
 
 def _compare_anew(
@@ -197,6 +204,19 @@ def _compare_anew(
     predicted = challenger.linear_model.predict(select_features(all_columns, challenger.features).test.x)
     present = read_version(store, champion) if champion else None
     return judge(challenger, predicted, present, all_columns, promotion)
+
+
+@task("Check the champion's age")
+def check_age(promotion: Promotion) -> None:
+    """Raise an alarm, once, when the champion has served for more weeks than `max_weeks`."""
+    store = Store()
+    champion = read_champion(store)
+    if champion and datetime.now(UTC) - champion.since > timedelta(weeks=promotion.max_weeks):
+        reason = (
+            f"{champion.version} is the champion since {champion.since:%Y-%m-%d}, for more than "
+            f"{plural(promotion.max_weeks, 'week')}."
+        )
+        raise_alarm(store, "champion.old", champion.version, reason, key=f"{champion.since:%Y-%m-%d}")
 
 
 @task("Promote the version")

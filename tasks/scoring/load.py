@@ -10,13 +10,12 @@ from tasks.dataset.reading import read_file
 from tasks.errors import UserError
 from tasks.progress import progress
 from tasks.scoring.columns import list_added
-from tasks.scoring.manifest import BatchRun, Manifest
+from tasks.scoring.manifest import PREDICTIONS, BatchRun, Manifest
 from tasks.steps import get_logger, task
 from tasks.tables.contract import F32, TEXT
 from tasks.tables.inputs import InputFile, plural
 from tasks.tables.sql import connect, find_address, refuse
 
-PREDICTIONS = ".predictions."
 OWN = ("batch", "model_version")
 
 

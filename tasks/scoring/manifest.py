@@ -13,6 +13,7 @@ from tasks.parameters import Batch
 from tasks.tables.inputs import InputFile
 
 WORK = ".work"  # folder inside a batch's, for what is removed once the manifest is written
+PREDICTIONS = ".predictions."  # what the name of a file of predictions has, before the suffix of its kind
 
 
 def leads_out(name: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 from deployments.deploy import PREFECT_FILE, read_deployments
 from deployments.named import compose
 
-NAMES = ["weekly-retrain", "daily-predict", "promote", "rollback", "backtest"]
+NAMES = ["weekly-retrain", "daily-predict", "daily-actuals", "promote", "rollback", "backtest"]
 
 
 def names_of(configs: list[dict[str, Any]]) -> list[str]:

@@ -72,6 +72,16 @@ def test_a_late_run_and_a_failed_one_alert_with_the_reason(stack: Stack, webhook
     assert "no feature 'ROOMS' in Boston housing" in alert
 
 
+def test_an_alarm_is_sent_and_the_log_says_who(stack: Stack, webhook: Webhook) -> None:
+    parameters = {"promotion": {"mode": "manual"}, "dataset": {"source": "package"}, "training": {"epochs": 3}}
+    run = stack.api.wait(stack.api.trigger(parameters), "Completed")
+    alarm = "linear-neuron.approval.awaited"
+    text = eventually(lambda: [text for text in webhook.texts if text.startswith(alarm)], 30, "an alarm")[0]
+    assert "waits to be promoted: promotion is manual; to promote it: linear-neuron promote " in text
+    entry = json.loads((stack.store / "promotions.jsonl").read_text().splitlines()[-1])
+    assert entry["by"] == f"weekly-retrain by hand, run {run['name']}"
+
+
 def test_a_new_champion_has_the_inbox_predicted(stack: Stack) -> None:
     (stack.log.parent / "inbox" / "homes.csv").write_text("id,RM\n007,6\n")
     always = {"force": True, "promotion": {"mode": "always"}} | QUICK

@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from tasks import parameters
-from tasks.parameters import Batch, Dataset, ExampleInputs, Parameters, Period, Promotion, Retention, Training
+from tasks.parameters import Actuals, Batch, Dataset, ExampleInputs, Parameters, Period, Promotion, Retention, Training
 
-GROUPS: list[type[Parameters]] = [Dataset, Training, ExampleInputs, Promotion, Retention, Batch, Period]
+GROUPS: list[type[Parameters]] = [Dataset, Training, ExampleInputs, Promotion, Retention, Batch, Period, Actuals]
 
 
 def fields_of(group: type[Parameters]) -> dict[str, dict[str, Any]]:

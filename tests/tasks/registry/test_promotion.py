@@ -1,6 +1,7 @@
 """A challenger serves only if it deserves to."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import pytest
 from tasks.dataset.rows import Column, Rows, Split
 from tasks.model import ModelVersion
 from tasks.parameters import Promotion
-from tasks.registry.champion import PromotionDecision
-from tasks.registry.promotion import judge
+from tasks.registry.alarms import read_alarms
+from tasks.registry.champion import PromotionDecision, promote
+from tasks.registry.pending import keep_pending
+from tasks.registry.promotion import apply_decisions, check_age, judge
 from tasks.storage.store import Store
 from tests.helpers import make_version
 
@@ -166,3 +169,34 @@ def test_many_rows_are_not_resampled(good: ModelVersion) -> None:
     assert few is not None
     assert few == pytest.approx(many, abs=0.02)
     assert decision(good, good, a_split(5001)).figures["certainty"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("mode", "alarms"),
+    [
+        ("auto", [("challenger.refused", "worse is not promoted: because.")]),
+        ("manual", [("approval.awaited", "worse waits to be promoted: because.")]),
+        ("try", []),
+    ],
+)
+def test_a_version_that_does_not_serve_is_an_alarm(
+    mode: str, alarms: list[tuple[str, str]], good: ModelVersion, store: Store
+) -> None:
+    make_version(store, "worse")
+    rules = Promotion.model_validate({"mode": mode})
+    keep_pending(store, "worse", PromotionDecision(False, "because.", {}, None), rules)
+    promote(store, "good", "first")
+    apply_decisions.fn(a_split(), rules)
+    assert [(alarm["action"], alarm["reason"]) for alarm in read_alarms(store)] == alarms
+
+
+def test_an_old_champion_is_an_alarm_once(good: ModelVersion, store: Store) -> None:
+    check_age.fn(Promotion())
+    champion = promote(store, "good", "first").model_copy(update={"since": datetime(2020, 1, 2, tzinfo=UTC)})
+    check_age.fn(Promotion())
+    assert read_alarms(store) == []
+    store.write(store.root / "champion.json", champion.model_dump_json().encode())
+    for _ in range(2):
+        check_age.fn(Promotion(max_weeks=1))
+    (alarm,) = read_alarms(store)
+    assert alarm["reason"] == "good is the champion since 2020-01-02, for more than 1 week."

@@ -41,8 +41,12 @@ class Batch(Parameters, hide_input_in_errors=True):
     """Column that names each row, by which its truth is found later. Every file must have it once; a row without a
     key is predicted all the same."""
 
-    add: list[Literal["model_version"]] = []
-    """Further columns of the prediction files: model_version is the version that predicted."""
+    add: list[Literal["model_version", "shadow"]] = []
+    """Further columns of the prediction files: model_version is the version that predicted, and shadow, called
+    shadow_prediction, what the shadow predicts."""
+
+    shadow: str = ""
+    """Version that predicts the same rows in the same pass, only to be compared. Empty means none."""
 
     explain: Literal["none", "top", "all"] = "none"
     """How each prediction is explained, in further columns: top names the feature that moves it most from that at the

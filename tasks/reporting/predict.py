@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from tasks.name import entitle
 from tasks.reporting.markdown import as_picture, describe_interval
-from tasks.scoring.manifest import BatchRun, FileResult, Manifest
+from tasks.scoring.manifest import BatchRun, Counts, FileResult, Manifest
 from tasks.steps import get_logger, is_recorded, show_markdown, task
 from tasks.storage.files import TEMPORARY
 from tasks.storage.store import MANIFEST
@@ -17,7 +17,7 @@ SHOWN = 50  # files that the summary names; the manifest names all
 
 def write_summary(manifest: Manifest, batch_run: BatchRun, picture: bytes) -> str:
     """Write the batch in markdown: the outcome first, then reasons, the histogram, and where the files are."""
-    total, failed, location = manifest.total, manifest.failed, batch_run.location
+    settings, total, failed, location = manifest.settings, manifest.total, manifest.failed, batch_run.location
     files, rows = plural(len(manifest.inputs), "file"), plural(total.rows, "row")
     parts = [
         "# " + entitle(f"{files}, {rows}, {total.predicted:,} predicted"),
@@ -40,11 +40,19 @@ def write_summary(manifest: Manifest, batch_run: BatchRun, picture: bytes) -> st
             f"{outside:,} predictions lie beyond all training targets and are not in the picture.",
             describe_interval(batch_run.model, manifest.settings.interval),
         ]
+        if settings.shadow:
+            parts.append(f"## Shadow\n\n`{settings.shadow}` {describe_shadow(total)}.")
     written = [f"- {as_code(f'{location}/{name}')}" for name in list(manifest.files)[:SHOWN]]
     if more := len(manifest.files) - len(written):
         written.append(f"- and {more:,} more: see {as_code(f'{location}/{MANIFEST}')}")
     parts += ["## Files", "\n".join(written)]
     return "\n\n".join(parts) + "\n"
+
+
+def describe_shadow(total: Counts) -> str:
+    """Say how far the predictions of the shadow are from those of the model."""
+    moved = f"moves {total.shadow_moved:,} of {plural(total.predicted, 'row')} by more than half the interval"
+    return f"{moved}, and can't predict {total.shadow_missing:,}"
 
 
 def _line(result: FileResult) -> str:
@@ -78,10 +86,11 @@ def summarize(manifest: Manifest, location: str) -> str:
     manifest = manifest.of_last_run()
     total = manifest.total
     reasons = total.describe_rejects()
+    shadow = f"Shadow        {manifest.settings.shadow} {describe_shadow(total)}\n" if manifest.settings.shadow else ""
     return f"""
 Model         {manifest.version}
 Files         {len(manifest.inputs):,}
 Predicted     {plural(total.predicted, "row")}, {total.extrapolated:,} of them outside the range trained on
-Rejected      {plural(total.rejected, "row")}{f": {reasons}" if reasons else ""}
+{shadow}Rejected      {plural(total.rejected, "row")}{f": {reasons}" if reasons else ""}
 {location}
 """

@@ -13,7 +13,7 @@ from tasks.errors import WorkError
 from tasks.parameters import Batch
 from tasks.scoring.columns import describe_model
 from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult, Manifest, add_up
-from tasks.scoring.models import find_model
+from tasks.scoring.models import find_models
 from tasks.steps import get_logger, is_deployed, task
 from tasks.storage.files import TEMPORARY, describe_file, write_file
 from tasks.storage.store import MANIFEST, Store, digest, is_local, locate, to_json
@@ -35,17 +35,17 @@ def start_batch(batch: Batch, root: str) -> BatchRun:
         UserError: there is no such model, or nothing can be written.
     """
     store = Store()
-    model = find_model(store, batch)
+    model, shadow = find_models(store, batch)
     name = f"{model.version}-{digest(to_json([root, _list_settings(batch)]))[:8]}"
     home = Store(str(locate(batch.output) / name if batch.output else store.root / "predictions" / name))
     home.check_writable()
     get_logger().info("Predicting with %s into %s", model.version, home.root)
-    return BatchRun(location=str(home.root), batch=batch, model=model, earlier=read_results(home.root))
+    return BatchRun(location=str(home.root), batch=batch, model=model, shadow=shadow, earlier=read_results(home.root))
 
 
 def _list_settings(batch: Batch) -> dict[str, Any]:
     """List what decides the outcome; newer options only where they are used, so that older batches keep their names."""
-    newer = batch.model_dump(include={"key", "add", "explain"}, exclude_defaults=True)
+    newer = batch.model_dump(include={"key", "add", "explain", "shadow"}, exclude_defaults=True)
     return batch.model_dump(include={"format", "columns", "interval"}) | newer
 
 

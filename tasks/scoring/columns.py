@@ -8,21 +8,23 @@ from tasks.model import ModelVersion
 from tasks.scoring.manifest import BatchRun
 from tasks.tables.contract import ADDED, F32, TEXT, find_columns, require_columns
 
+NAMES = {"shadow": "shadow_prediction"}  # what to add -> the column, where that has another name
+
 
 def list_added(batch_run: BatchRun) -> dict[str, Any]:
     """List the columns that every prediction file of a batch has beside its input's: name -> type, in their order."""
     batch, model = batch_run.batch, batch_run.model
-    wanted: dict[str, Any] = {"model_version": TEXT}
+    wanted: dict[str, Any] = {"model_version": TEXT, "shadow": F32}
     explained: dict[str, dict[str, Any]] = {
         "none": {},
         "top": {"top_feature": TEXT, "top_contribution": F32},
         "all": {"base_prediction": F32} | {f"contribution_{feature}": F32 for feature in model.features},
     }
-    return ADDED | {name: wanted[name] for name in batch.add} | explained[batch.explain]
+    return ADDED | {NAMES.get(name, name): wanted[name] for name in batch.add} | explained[batch.explain]
 
 
-def find_inputs(columns: list[str], batch_run: BatchRun) -> list[str]:
-    """Find the columns of the features among those of a file, in the model's order.
+def find_inputs(columns: list[str], batch_run: BatchRun) -> tuple[list[str], list[str]]:
+    """Find the columns of the features among those of a file, in the model's order; and the same for the shadow.
 
     Raises:
         UserError: one is missing or stands twice, or so does that of --key, or one has the name of one to be added.
@@ -33,7 +35,13 @@ def find_inputs(columns: list[str], batch_run: BatchRun) -> list[str]:
             require_columns(columns, [batch.key])
         except UserError as error:
             raise UserError(f"for --key, {error}") from None
-    return find_columns(columns, batch_run.model.features, batch.mapping, list_added(batch_run))
+    names = find_columns(columns, batch_run.model.features, batch.mapping, list_added(batch_run))
+    if not (shadow := batch_run.shadow):
+        return names, []
+    try:
+        return names, find_columns(columns, shadow.features, batch.mapping, ())
+    except UserError as error:
+        raise UserError(f"for the shadow {shadow.version}, {error}") from None
 
 
 def describe_model(model: ModelVersion) -> dict[str, str]:

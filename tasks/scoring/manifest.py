@@ -60,6 +60,8 @@ class Counts(BaseModel):
     predicted: int = 0
     rejects: dict[str, int] = {}  # reason -> rows
     extrapolated: int = 0  # of the predicted
+    shadow_moved: int = 0  # of the predicted, those that the shadow puts further away than half the interval
+    shadow_missing: int = 0  # of the predicted, those that the shadow can't predict
     histogram: list[int] = []  # predictions below the first edge of the training targets', in its bins, and above
 
     @property
@@ -76,6 +78,8 @@ class Counts(BaseModel):
         """Count other rows in."""
         self.predicted += other.predicted
         self.extrapolated += other.extrapolated
+        self.shadow_moved += other.shadow_moved
+        self.shadow_missing += other.shadow_missing
         for reason, rows in other.rejects.items():
             self.rejects[reason] = self.rejects.get(reason, 0) + rows
         self.histogram = [sum(pair) for pair in zip_longest(self.histogram, other.histogram, fillvalue=0)]
@@ -172,6 +176,7 @@ class BatchRun(BaseModel):
     location: str  # the batch's folder or URL
     batch: Batch
     model: ModelVersion
+    shadow: ModelVersion | None = None  # predicts beside the model, only to be compared with it
     earlier: list[FileResult] = []  # of runs before this one
 
     @cached_property

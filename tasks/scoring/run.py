@@ -54,7 +54,7 @@ def read_csv(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator[Rea
         names, added = find_inputs(columns, batch_run), list_added(batch_run)
         if not chunk.to_csv(batch_run.batch):
             check_names(columns)
-        scorer = Scorer(batch_run, columns, names, chunk.to_csv(batch_run.batch), line_end, separator)
+        scorer = Scorer(batch_run, columns, *names, chunk.to_csv(batch_run.batch), line_end, separator)
         header = extend_header(raw, list(added), separator) + line_end.encode()
         scored = map_in_order(scorer.score_block, cut_blocks(stream, chunk.line, separator), THREADS)
         yield Reading(scored, header, dict.fromkeys(columns, TEXT) | added, hashing.finish)
@@ -66,9 +66,9 @@ def read_parquet(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator
     with open_parquet_input(chunk.source.path) as (table, schema, hashing):
         names, added = find_inputs(list(schema), batch_run), list_added(batch_run)
         check_names(list(schema))
-        check_types(schema, names)
+        check_types(schema, [*names[0], *names[1]])
         check_texts(schema, [batch_run.batch.key] if batch_run.batch.key else [])
-        scorer = Scorer(batch_run, list(schema), names, chunk.to_csv(batch_run.batch))
+        scorer = Scorer(batch_run, list(schema), *names, chunk.to_csv(batch_run.batch))
         row_bytes = chunk.size / max(1, count_rows(table))  # Nobody knows how many bytes a row was; this is the mean.
 
         def batches() -> Iterator[Any]:

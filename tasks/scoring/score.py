@@ -6,16 +6,20 @@ too few or too many fields itself, but it gives up a whole file for one stray qu
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from tasks.scoring.columns import list_added
+from tasks.scoring.count import count_predicted
 from tasks.scoring.expression import explain_all, explain_top, express, find_limits
 from tasks.scoring.manifest import BatchRun, Counts
 from tasks.tables.contract import F32, LINE, RAW, TEXT, Limits, explain_unpredicted, read_number, show_as_json
 from tasks.tables.csv import Block, parse_block, write_chunks, write_line
+
+HIDDEN = "\0hidden "  # what the names of columns begin with that are not written
+Hidden = dict[str, NDArray[Any]]
 
 
 class Scored(NamedTuple):
@@ -33,6 +37,7 @@ class Scorer:
     batch_run: BatchRun
     columns: list[str]  # the file's
     names: list[str]  # of the columns that hold the features, in the model's order
+    shadow_names: list[str]  # the same of the shadow
     to_csv: bool
     line_end: str = "\n"
     separator: str = ","
@@ -48,6 +53,16 @@ class Scorer:
         return list(list_added(self.batch_run))
 
     @cached_property
+    def hidden(self) -> list[str]:
+        """The names of the columns that are counted and not written."""
+        return [f"{HIDDEN}shadow"] if self.batch_run.shadow else []
+
+    @cached_property
+    def read(self) -> list[str]:
+        """The names of the columns that are read."""
+        return list(dict.fromkeys([*self.names, *self.shadow_names]))
+
+    @cached_property
     def limits(self) -> Limits:
         """Column of each feature -> within what its values must lie, if that was said when the model was made."""
         model = self.batch_run.model
@@ -55,29 +70,28 @@ class Scorer:
 
     def score_block(self, block: Block) -> Scored:
         """Predict a block of CSV. To CSV its lines stay as they are, to Parquet every column is text."""
-        good, broken = parse_block(block, self.columns, self.names if self.to_csv else self.columns)
-        table, bad = self.score(good, [RAW] if self.to_csv else self.columns)
+        good, broken = parse_block(block, self.columns, self.read if self.to_csv else self.columns)
+        table, hidden, bad = self.score(good, [RAW] if self.to_csv else self.columns)
         rejects = pl.concat([self.explain(bad, pl.col(RAW)), broken]).sort("line")
         bad_lines = b"".join(write_chunks(rejects))
         if not self.to_csv:
-            return Scored(table, bad_lines, self.count(table, rejects))
+            return Scored(table, bad_lines, self.count(table, hidden, rejects))
         lines = write_chunks(table, quote_style="never", line_terminator=self.line_end, separator=self.separator)
         if block.latin:
-            lines = [
-                b"".join(lines).decode().encode("latin-1", errors="replace")
-            ]  # Names that we add may have other letters.
+            # What we add may have other letters; what was there has not.
+            lines = [b"".join(lines).decode().encode("latin-1", errors="replace")]
             bad_lines = bad_lines.decode().encode("latin-1")
-        return Scored(lines, bad_lines, self.count(table, rejects))
+        return Scored(lines, bad_lines, self.count(table, hidden, rejects))
 
     def score_batch(self, rows: pl.DataFrame) -> Scored:
         """Predict rows of a Parquet file; a rejected row is shown as JSON."""
-        table, bad = self.score(rows, self.columns)
+        table, hidden, bad = self.score(rows, self.columns)
         rejects = self.explain(bad, show_as_json(bad.schema, self.columns))
         good = write_chunks(table) if self.to_csv else table
-        return Scored(good, b"".join(write_chunks(rejects)), self.count(table, rejects))
+        return Scored(good, b"".join(write_chunks(rejects)), self.count(table, hidden, rejects))
 
-    def score(self, rows: pl.DataFrame, keep: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Return the columns to keep with the added ones, and the rows that have no finite prediction."""
+    def score(self, rows: pl.DataFrame, keep: list[str]) -> tuple[pl.DataFrame, Hidden, pl.DataFrame]:
+        """Return the columns to keep with the added ones, what else is counted, and the rows without a prediction."""
         table, bad = self._predict(rows, keep, strip=False), rows.clear()
         finite = table["prediction"].is_finite().fill_null(value=False)
         if not finite.all():
@@ -88,18 +102,16 @@ class Scorer:
             if mended.any():
                 bad, table = bad.filter(~mended), pl.concat([table, again.filter(mended)]).sort(LINE)
         table.drop_in_place(LINE)  # `drop` would make a new table, which takes 1 ms of the 30 for a block.
-        return table, bad
+        hidden = {name.removeprefix(HIDDEN): table.drop_in_place(name) for name in self.hidden}
+        return table, {name: column.to_numpy() for name, column in hidden.items()}, bad
 
     def _predict(self, rows: pl.DataFrame, keep: list[str], *, strip: bool) -> pl.DataFrame:
         """Predict every row as well as may be: null where a feature is no number."""
         model, batch = self.batch_run.model, self.batch_run.batch
-        values = [
-            read_number(name, strip=strip and rows.schema[name] == TEXT, decimal_comma=self.decimal_comma)
-            for name in self.names
-        ]
+        values = [self._read_number(rows, name, strip=strip) for name in self.names]
         ends = [[pl.lit(end, F32) for end in model.ranges[feature]] for feature in model.features]
         inside = [value.cast(F32).is_between(low, high) for value, (low, high) in zip(values, ends, strict=True)]
-        more = {"model_version": pl.lit(model.version)} if "model_version" in batch.add else {}
+        more = {"model_version": pl.lit(model.version)} | self._shadow(rows, values)
         if batch.explain == "all":
             more |= explain_all(model, values)
         elif batch.explain == "top":
@@ -111,21 +123,33 @@ class Scorer:
         )
         half, prediction = pl.lit(model.intervals[str(batch.interval)], F32), pl.col("prediction")
         interval = {"prediction_low": prediction - half, "prediction_high": prediction + half}
-        return lazy.with_columns(**interval).select(LINE, *keep, *self.added).collect()
+        return lazy.with_columns(**interval).select(LINE, *keep, *self.added, *self.hidden).collect()
+
+    def _shadow(self, rows: pl.DataFrame, values: list[pl.Expr]) -> dict[str, pl.Expr]:
+        """Express what the shadow predicts, from the model's values where it reads the same columns: null if nothing.
+
+        In others blanks are always looked for, since no second look is taken at rows that the model itself predicts.
+        """
+        if not (shadow := self.batch_run.shadow):
+            return {}
+        known = dict(zip(self.names, values, strict=True))
+        theirs = [known.get(name, self._read_number(rows, name, strip=True)) for name in self.shadow_names]
+        prediction = express(shadow, theirs)
+        finite = pl.when(prediction.is_finite()).then(prediction)
+        return {"shadow_prediction": finite, f"{HIDDEN}shadow": finite}
+
+    def _read_number(self, rows: pl.DataFrame, name: str, *, strip: bool) -> pl.Expr:
+        return read_number(name, strip=strip and rows.schema[name] == TEXT, decimal_comma=self.decimal_comma)
 
     def explain(self, bad: pl.DataFrame, raw: pl.Expr) -> pl.DataFrame:
         """Return rows without a prediction as rejects."""
         return explain_unpredicted(bad, self.limits, raw, decimal_comma=self.decimal_comma)
 
-    def count(self, table: pl.DataFrame, rejects: pl.DataFrame) -> Counts:
-        """Count what the summary says of some rows; the histogram has the even bins of the training targets'."""
-        edges = self.batch_run.model.targets.edges
-        step = (edges[-1] - edges[0]) / (len(edges) - 1)
-        near = np.clip(table["prediction"].to_numpy(), edges[0] - step, edges[-1])
-        places = np.clip(np.floor((near - edges[0]) / step) + 1, 0, len(edges)).astype(np.int16)
+    def count(self, table: pl.DataFrame, hidden: Hidden, rejects: pl.DataFrame) -> Counts:
+        """Count what the summary says of some rows."""
         return Counts(
             predicted=table.height,
             extrapolated=int(table["extrapolated"].sum()),
-            histogram=np.bincount(places, minlength=len(edges) + 1).tolist(),
             rejects=dict(rejects["reason"].value_counts().sort("reason").iter_rows()),
+            **count_predicted(self.batch_run, table["prediction"].to_numpy(), hidden),
         )

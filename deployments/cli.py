@@ -11,6 +11,8 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from deployments.cli_actuals import actuals
 from deployments.cli_backtest import backtest
+from deployments.cli_base import Json, Version, print_result
+from deployments.cli_models import history, models, sql
 from deployments.cli_server import deploy, up
 from deployments.mistakes import explain
 from tasks.errors import UserError, WorkError
@@ -30,9 +32,7 @@ def _show_default(value: object) -> str | None:
     return None if value is False else text or None
 
 
-Json = Annotated[bool, Parameter(negative="", help="Print the same as JSON.")]
 Reason = Annotated[str, Parameter(help="Why, for those who read the history later.")]
-Version = Annotated[str, Parameter(help="Name of a complete version, such as 20261123T060000Z-1a2b3c.")]
 EVERY_COMMAND = Group("Every command", sort_key=1)
 
 app = App(
@@ -62,13 +62,6 @@ def launch(
     os.environ["LINEAR_NEURON_STORE"], os.environ[VARIABLE] = store, check_name(name)
     logging.getLogger("linear_neuron").setLevel(logging.DEBUG if verbose else logging.INFO)
     return app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-
-
-def _print(value: object, text: str, json: bool = False) -> None:
-    """Print a result for people, or as JSON."""
-    from tasks.storage.store import to_json
-
-    sys.stdout.write(to_json(value).decode() if json else text)
 
 
 @app.command
@@ -105,27 +98,7 @@ def retrain(
     model = read_version(store, location.rpartition("/")[2])
     unchanged, standing = model.created_at < began, describe_standing(store, model.version)
     value = {"location": location, "unchanged": unchanged, "standing": standing, **model.model_dump(mode="json")}
-    _print(value, summarize(store, model, unchanged), json)
-
-
-@app.command
-def models(*, json: Json = False) -> None:
-    """List the versions in the store: how good each is, and which one serves."""
-    from tasks.registry.catalogue import list_models, render_models
-    from tasks.storage.store import Store
-
-    rows = list_models(Store())
-    _print(rows, render_models(rows), json)
-
-
-@app.command
-def history(*, json: Json = False) -> None:
-    """List who promoted, refused or rolled back which version: when, why, and in the place of which."""
-    from tasks.registry.catalogue import list_history, render_history
-    from tasks.storage.store import Store
-
-    rows = list_history(Store())
-    _print(rows, render_history(rows), json)
+    print_result(value, summarize(store, model, unchanged), json)
 
 
 @app.command
@@ -151,7 +124,7 @@ def _print_champion(message: str, json: bool) -> None:
     from tasks.storage.store import Store
 
     champion = read_champion(Store())
-    _print(champion and champion.model_dump(mode="json", exclude={"entry", "removing"}), f"{message}\n", json)
+    print_result(champion and champion.model_dump(mode="json", exclude={"entry", "removing"}), f"{message}\n", json)
 
 
 @app.command
@@ -195,7 +168,7 @@ def verify(*, output: tuple[str, ...] = (), deep: bool = True, json: Json = Fals
     from tasks.storage.store import Store
 
     found = verify(Store(), output, deep=deep)
-    _print(found, "".join(f"{line}\n" for line in found) or "Every file is as its manifest says.\n", json)
+    print_result(found, "".join(f"{line}\n" for line in found) or "Every file is as its manifest says.\n", json)
     return 1 if found else 0
 
 
@@ -213,13 +186,11 @@ def predict(
 
     location = run(flow, batch.model_copy(update={"inputs": list(inputs)} if inputs else {}))
     manifest = read_manifest(location)
-    _print({"location": location, **manifest.model_dump(mode="json")}, summarize(manifest, location), json)
+    print_result({"location": location, **manifest.model_dump(mode="json")}, summarize(manifest, location), json)
 
 
-app.command(actuals)
-app.command(backtest)
-app.command(up)
-app.command(deploy)
+for command in (models, history, sql, actuals, backtest, up, deploy):
+    app.command(command)
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
 """The command `backtest`, which trains as on earlier days."""
 
-import sys
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from deployments.cli_base import Json, print_result
 from tasks.parameters import Dataset, Period, Training
 
 
@@ -13,7 +13,7 @@ def backtest(
     period: Annotated[Period, Parameter(name="*")],
     dataset: Dataset = Dataset(),
     training: Training = Training(),
-    json: Annotated[bool, Parameter(negative="", help="Print the same as JSON.")] = False,
+    json: Json = False,
 ) -> None:
     """Train as on days gone by, on what was known then, and print the error of each model on the rows after it.
 
@@ -25,9 +25,7 @@ def backtest(
     from deployments.runs import run
     from flows.backtest import backtest as flow
     from tasks.reporting.backtest import read_backtest, summarize
-    from tasks.storage.store import to_json
 
     location = run(flow, period, dataset, training)
     manifest = read_backtest(location)
-    value = to_json({"location": location, **manifest}).decode()
-    sys.stdout.write(value if json else summarize(manifest, location))
+    print_result({"location": location, **manifest}, summarize(manifest, location), json)

@@ -1,0 +1,50 @@
+"""The commands about the versions in the store: which there are, and how one predicts elsewhere."""
+
+import sys
+from typing import Annotated, Literal
+
+from cyclopts import Parameter, validators
+
+from deployments.cli_base import Json, Version, print_result
+
+
+def models(*, json: Json = False) -> None:
+    """List the versions in the store: how good each is, and which one serves."""
+    from tasks.registry.catalogue import list_models, render_models
+    from tasks.storage.store import Store
+
+    rows = list_models(Store())
+    print_result(rows, render_models(rows), json)
+
+
+def history(*, json: Json = False) -> None:
+    """List who promoted, refused or rolled back which version: when, why, and in the place of which."""
+    from tasks.registry.catalogue import list_history, render_history
+    from tasks.storage.store import Store
+
+    rows = list_history(Store())
+    print_result(rows, render_history(rows), json)
+
+
+def sql(
+    version: Version = "",
+    /,
+    *,
+    dialect: Annotated[Literal["postgres", "duckdb", "sqlite"], Parameter(help="The database that reads it.")],
+    table: Annotated[str, Parameter(help="Where the features stand: TABLE or SCHEMA.TABLE.")] = "inputs",
+    interval: Annotated[
+        int,
+        Parameter(
+            help="Percent of the true values that the interval should hold. From 50 to 99.",
+            validator=validators.Number(gte=50, lte=99),
+        ),
+    ] = 90,
+) -> None:
+    """Print a version, or else the champion, as one SELECT that predicts the rows of a table."""
+    from tasks.registry.catalogue import find_champion
+    from tasks.registry.sql import write_select
+    from tasks.registry.versions import read_version
+    from tasks.storage.store import Store
+
+    model = read_version(store := Store(), version or find_champion(store))
+    sys.stdout.write(write_select(model, dialect, table, interval))

@@ -63,7 +63,7 @@ def draw_wild_rows() -> pl.DataFrame:
 def predict(model: ModelVersion, rows: pl.DataFrame) -> pl.DataFrame:
     """What a batch predicts, null in the rows that it rejects."""
     batch_run = BatchRun(location="", batch=Batch(), model=model)
-    scorer = Scorer(batch_run, rows.columns, model.features, to_csv=False)
+    scorer = Scorer(batch_run, rows.columns, model.features, [], to_csv=False)
     table = scorer._predict(rows.with_row_index(LINE), [], strip=False)
     finite = pl.col("prediction").is_finite()
     return table.select(*(pl.when(finite).then(pl.col(name)).alias(name) for name in NUMBERS), "extrapolated")

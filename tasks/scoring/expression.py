@@ -30,6 +30,19 @@ def express(model: ModelVersion, values: list[pl.Expr]) -> pl.Expr:
     return total
 
 
+def express_interval(model: ModelVersion, prediction: pl.Expr, percent: int) -> dict[str, pl.Expr]:
+    """Express the bounds between which so many of 100 true values should lie; null where the version has none."""
+    half = pl.lit(model.intervals[str(percent)], F32)
+    return {"prediction_low": prediction - half, "prediction_high": prediction + half}
+
+
+def find_extrapolated(model: ModelVersion, values: list[pl.Expr]) -> pl.Expr:
+    """Express whether a value, rounded to float32, lies outside of what its feature was among the fitted rows."""
+    ends = [[pl.lit(end, F32) for end in model.ranges[feature]] for feature in model.features]
+    inside = [value.cast(F32).is_between(low, high) for value, (low, high) in zip(values, ends, strict=True)]
+    return ~pl.all_horizontal(inside)
+
+
 def find_means(model: ModelVersion) -> list[float]:
     """Find the mean of each feature among the training rows.
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from tasks.scoring.columns import list_added
 from tasks.scoring.count import count_predicted
-from tasks.scoring.expression import explain_all, explain_top, express, find_limits
+from tasks.scoring.expression import explain_all, explain_top, express, express_interval, find_extrapolated, find_limits
 from tasks.scoring.manifest import BatchRun, Counts
-from tasks.tables.contract import F32, LINE, RAW, TEXT, Limits, explain_unpredicted, read_number, show_as_json
+from tasks.tables.contract import LINE, RAW, TEXT, Limits, explain_unpredicted, read_number, show_as_json
 from tasks.tables.csv import Block, parse_block, write_chunks, write_line
 
 HIDDEN = "\0hidden "  # what the names of columns begin with that are not written
@@ -109,8 +109,6 @@ class Scorer:
         """Predict every row as well as may be: null where a feature is no number."""
         model, batch = self.batch_run.model, self.batch_run.batch
         values = [self._read_number(rows, name, strip=strip) for name in self.names]
-        ends = [[pl.lit(end, F32) for end in model.ranges[feature]] for feature in model.features]
-        inside = [value.cast(F32).is_between(low, high) for value, (low, high) in zip(values, ends, strict=True)]
         more = {"model_version": pl.lit(model.version)} | self._shadow(rows, values)
         if batch.explain == "all":
             more |= explain_all(model, values)
@@ -119,10 +117,9 @@ class Scorer:
             quoted = [write_line([name], self.separator) for name in model.features]
             more |= explain_top(model, values, quoted if keep == [RAW] else model.features)
         lazy = rows.lazy().select(
-            LINE, *keep, prediction=express(model, values), extrapolated=~pl.all_horizontal(inside), **more
+            LINE, *keep, prediction=express(model, values), extrapolated=find_extrapolated(model, values), **more
         )
-        half, prediction = pl.lit(model.intervals[str(batch.interval)], F32), pl.col("prediction")
-        interval = {"prediction_low": prediction - half, "prediction_high": prediction + half}
+        interval = express_interval(model, pl.col("prediction"), batch.interval)
         return lazy.with_columns(**interval).select(LINE, *keep, *self.added, *self.hidden).collect()
 
     def _shadow(self, rows: pl.DataFrame, values: list[pl.Expr]) -> dict[str, pl.Expr]:

@@ -11,6 +11,7 @@ from botocore.session import get_session
 
 import tasks.reporting.csv_files
 import tasks.reporting.plots  # noqa: F401
+from flows.actuals import actuals as actuals_flow
 from flows.predict import predict as predict_flow
 from flows.promote import promote as promote_flow
 from flows.promote import rollback as rollback_flow
@@ -18,12 +19,12 @@ from flows.retrain import retrain as retrain_flow
 from tasks.dataset import boston
 from tasks.dataset.download import fetch_file
 from tasks.errors import UserError
-from tasks.parameters import Batch, Dataset, Retention, Training
+from tasks.parameters import Actuals, Batch, Dataset, Retention, Training
 from tasks.registry.retention import clean_store
 from tasks.storage.store import Store, digest
 from tests.faults.faults import set_clock, skip_waits
 
-__all__ = ["UserError", "clean", "fetch", "predict", "promote", "retrain", "rollback"]
+__all__ = ["UserError", "actuals", "clean", "fetch", "predict", "promote", "retrain", "rollback"]
 
 
 def promote(version: str) -> str:
@@ -36,6 +37,10 @@ def rollback() -> str:
 
 def predict(**batch: Any) -> str:
     return predict_flow.fn(Batch(**batch))
+
+
+def actuals(**actuals: Any) -> str:
+    return actuals_flow.fn(Actuals(**actuals))
 
 
 def retrain(force: bool = False, **training: Any) -> str:

@@ -32,7 +32,7 @@ from tests.helpers import make_version
 A, B = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"
 SIZED: set[Kind] = {"torn write", "disk full at a size"}  # of which every size is worth a try
 HARM = ("loss", "wrong answer", "traceback", "hang", "litter")
-VOLATILE = re.compile(rb'"(at|since|created_at|id)": ?"[^"]*"')
+VOLATILE = re.compile(rb'"(at|since|created_at|predicted_at|recorded_at|id)": ?"[^"]*"')
 NEW = re.compile(r"(?!2026010|2026012|2026011)\d{8}T\d{6}Z-[0-9a-f]{6}")  # versions that a scenario made
 
 
@@ -308,13 +308,27 @@ def changed_inbox(world: World) -> None:
     (folder / "c.parquet").unlink()
 
 
-PREDICT = {"inputs": ["WORLD/inbox"]}
+def corrected_truths(world: World) -> None:
+    """Make a store with actuals of which one file has been corrected since, and one more says the rest anew."""
+    inbox(world)
+    assert world.run("predict", **PREDICT).ok
+    folder = locate(f"{world.root}/truths")
+    for name, rows in {"a": "1,9,2999", "b": "1,12,2999\n3,20,2999"}.items():
+        world.store.write(folder / f"{name}.csv", f"id,MEDV,known\n{rows}\n".encode())
+    assert world.run("actuals", **ACTUALS).ok
+    for name, rows in {"a": "1,11,2999\n9,1,2999", "c": "3,19,2999\n2,x,2999"}.items():
+        world.store.write(folder / f"{name}.csv", f"id,MEDV,known\n{rows}\n".encode())
+
+
+PREDICT: dict[str, Any] = {"inputs": ["WORLD/inbox"]}
+ACTUALS: dict[str, Any] = {"inputs": ["WORLD/truths"], "key": "id", "known_at": "known"}
 SCENARIOS = [
     Scenario("promote", "promote", {"version": B}, two_versions),
     Scenario("rollback", "rollback", {}, two_champions, refused_again=True),
     Scenario("clean", "clean", {"newest": 20, "days": 0}, old_versions),
     Scenario("predict", "predict", PREDICT, inbox),
     Scenario("predict again", "predict", PREDICT, changed_inbox),
+    Scenario("actuals", "actuals", ACTUALS, corrected_truths),
     Scenario("predict to Parquet", "predict", PREDICT | {"format": "parquet"}, inbox),
 ]
 RETRAIN = Scenario("retrain", "retrain", {}, lambda world: world.store.root.mkdir(parents=True))

@@ -23,7 +23,7 @@ from tasks.registry.catalogue import find_champion
 from tasks.registry.versions import read_version
 from tasks.scoring.plan import digest_input
 from tasks.steps import get_logger, is_deployed, task
-from tasks.storage.store import Store, make_conflict
+from tasks.storage.store import Store, Tagged, make_conflict
 from tasks.tables.inputs import InputFile, list_files, plural
 from tasks.tables.sql import PREFIX
 
@@ -39,6 +39,15 @@ class NewActuals(NamedTuple):
     def location(self) -> str:
         """The folder or URL of all actuals in the store."""
         return str(Store().root / FOLDER)
+
+
+class LookedUp(NamedTuple):
+    """What was predicted for the truths, and the index that it is to be added to."""
+
+    table: pl.DataFrame  # the truths of all files
+    matches: Matches | None  # None where there are none
+    recorded: Index
+    tagged: Tagged
 
 
 @task("Find the actuals", retries=2, timeout_seconds=3600)
@@ -95,12 +104,13 @@ def read_actuals(new: NewActuals) -> tuple[list[Truths], dict[str, UserError]]:
 
 
 @task("Look up the predictions")
-def look_up(new: NewActuals, truths: list[Truths]) -> tuple[pl.DataFrame, Matches | None]:
+def look_up(new: NewActuals, truths: list[Truths]) -> LookedUp:
     """Find each key's last prediction before its truth was known."""
-    if not truths:
-        return pl.DataFrame(), None
     store = Store()
-    table = merge_truths(store, truths, load_index(store)[0], get_settings(new.actuals))
+    index, tagged = load_index(store)
+    if not truths:
+        return LookedUp(pl.DataFrame(), None, index, tagged)
+    table = merge_truths(store, truths, index, get_settings(new.actuals))
     matches = match_predictions(table, find_predictions(store, new.actuals.predictions), new.actuals.key)
     if not matches.found.any():
         example = f", where keys are such as {matches.example!r}" if matches.example else ""
@@ -111,41 +121,33 @@ def look_up(new: NewActuals, truths: list[Truths]) -> tuple[pl.DataFrame, Matche
         get_logger().warning(
             "%s predicted more than once in one batch; the first row counts", plural(matches.doubled, "key")
         )
-    return table, matches
+    return LookedUp(table, matches, index, tagged)
 
 
 @task("Record the actuals")
-def record(
-    new: NewActuals,
-    truths: list[Truths],
-    errors: dict[str, UserError],
-    matched: tuple[pl.DataFrame, Matches | None],
-) -> list[Entry]:
+def record(new: NewActuals, truths: list[Truths], errors: dict[str, UserError], found: LookedUp) -> list[Entry]:
     """Keep what the files say and how good the predictions were, in the place of what they said before.
 
     Raises:
         UserError: another run has recorded actuals meanwhile.
     """
     store, now = Store(), datetime.now(UTC)
-    index, tagged = load_index(store)
     entries = [_start(source, new, now, error=str(error)) for source, error in errors.items() if _is_lasting(error)]
-    entries += _record_rows(store, new, truths, now, *matched)
-    after = Index(entries=[*_keep_others(store, index, entries, matched[0], get_settings(new.actuals)), *entries])
-    if entries and not swap_index(store, tagged, after):
+    entries += _record_rows(store, new, truths, now, found)
+    after = Index(entries=[*_keep_others(store, found, entries, get_settings(new.actuals)), *entries])
+    if entries and not swap_index(store, found.tagged, after):
         raise make_conflict(store.root / FOLDER)
-    for name in index.names() - after.names():
+    for name in found.recorded.names() - after.names():
         store.remove(store.root / FOLDER / name)
     return entries
 
 
-def _record_rows(
-    store: Store, new: NewActuals, truths: list[Truths], now: datetime, table: pl.DataFrame, matches: Matches | None
-) -> list[Entry]:
+def _record_rows(store: Store, new: NewActuals, truths: list[Truths], now: datetime, found: LookedUp) -> list[Entry]:
     """Write what the files say and what was predicted, each file for itself."""
-    if matches is None:
+    if found.matches is None:
         return []
-    rows = combine_rows(table, matches)
-    known = {source.name: start_performance(store, source, new.actuals.target) for source in matches.batches}
+    rows = combine_rows(found.table, found.matches)
+    known = {source.name: start_performance(store, source, new.actuals.target) for source in found.matches.batches}
     parts = [rows.filter(pl.col("file") == number) for number in range(len(truths))]
     return [
         make_entry(store, file, own, known, _start(file.source, new, now))
@@ -153,13 +155,13 @@ def _record_rows(
     ]
 
 
-def _keep_others(
-    store: Store, index: Index, entries: list[Entry], table: pl.DataFrame, settings: dict[str, Any]
-) -> list[Entry]:
+def _keep_others(store: Store, found: LookedUp, entries: list[Entry], settings: dict[str, Any]) -> list[Entry]:
     """Return what stands of the entries so far: other files, without the keys that are said anew."""
     again = {entry.identity for entry in entries}
-    others = [entry for entry in index.entries if entry.identity not in again]
-    return [leave_out(store, entry, table) if len(table) and entry.settings == settings else entry for entry in others]
+    others = [entry for entry in found.recorded.entries if entry.identity not in again]
+    if not found.matches:
+        return others
+    return [leave_out(store, entry, found.table) if entry.settings == settings else entry for entry in others]
 
 
 def _start(source: str, new: NewActuals, now: datetime, **facts: object) -> Entry:

@@ -9,10 +9,13 @@ from typing import Any
 
 import polars as pl
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from flows.actuals import actuals as flow
 from flows.predict import predict
 from tasks.actuals.performance import Entry, load_index, read_performance
+from tasks.actuals.run import find_actuals, look_up, read_actuals, record
 from tasks.errors import UserError, WorkError
 from tasks.parameters import Actuals, Batch, Retention
 from tasks.registry.alarms import read_alarms
@@ -20,7 +23,7 @@ from tasks.registry.champion import promote
 from tasks.registry.retention import clean_store
 from tasks.registry.verify import verify
 from tasks.storage.store import Store
-from tests.helpers import make_version
+from tests.helpers import Run, make_version
 
 Write = Callable[[str, str], Path]
 
@@ -283,3 +286,50 @@ def test_verify_names_actuals_that_differ(served: Store, write: Write) -> None:
     (name,) = entry.files
     (served.root / "actuals" / name).write_bytes(b"")
     assert "was emptied" in verify(served)[0]
+
+
+def test_the_command_prints_a_line_a_version(served: Store, write: Write, run_cli: Run) -> None:
+    predict.fn(Batch(inputs=[str(write("in/a.csv", "id,RM\na,1\nb,2\n"))]))
+    done = run_cli("actuals", str(write("truth.csv", "id,MEDV\na,3\nb,5\n")), "--key", "id", "--json")
+    assert json.loads(done.stdout)["results"][0]["matched"] == 2
+    done = run_cli("actuals", str(write("truth.csv", "id,MEDV\na,3\nb,x\nc,1\n")), "--key", "id")
+    assert done.stdout.splitlines()[1].split()[:3] == ["20260101T000000Z-aaaaaa", "1", "0.0000"]
+    assert done.stdout.splitlines()[-1] == str(served.root / "actuals")
+    done = run_cli("actuals", "nowhere.csv", "--key", "id")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1].startswith("linear-neuron: There is nothing at nowhere.csv")
+
+
+def test_a_recorded_run_shows_its_report(served: Store, write: Write, server: str) -> None:
+    predict.fn(Batch(inputs=[str(write("in/a.csv", "id,RM\na,1\n"))]))
+    flow(Actuals(inputs=[str(write("truth.csv", "id,MEDV\na,3\n"))], key="id"))
+    with get_client(sync_client=True) as client:
+        filters = ArtifactFilter(key=ArtifactFilterKey(any_=["actuals-report"]))
+        artifacts = client.read_artifacts(artifact_filter=filters)
+    assert any(str(artifact.data).startswith("# 1 row of actuals, 1 matched\n") for artifact in artifacts)
+
+
+def test_a_deployments_folder_may_be_empty(
+    served: Store, tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UserError, match="There are no actuals in"):
+        run(tmp_path)
+    monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "daily-actuals")
+    state = flow(Actuals(inputs=[str(tmp_path)]), return_state=True)
+    assert (state.name, state.message) == ("Empty", "There are no new actuals.")
+
+
+def test_a_file_of_another_kind_fails_alone(served: Store, write: Write) -> None:
+    write("t/a.csv", "id,MEDV\na,1\n")
+    with pytest.raises(WorkError, match=r"1 of 2 files of actuals can't be used: .*notes\.txt"):
+        flow.fn(Actuals(inputs=[str(write("t/notes.txt", "")), str(write("t/a.csv", "id,MEDV\na,1\n"))], key="id"))
+
+
+def test_another_run_in_between_is_told(served: Store, write: Write) -> None:
+    new = find_actuals.fn(Actuals(inputs=[str(write("t.csv", "id,MEDV\na,1\n"))], key="id"))
+    truths, errors = read_actuals.fn(new)
+    found = look_up.fn(new, truths)
+    before = run(write("u.csv", "id,MEDV\nb,1\n"))
+    with pytest.raises(UserError, match="is being changed by too many others at once; try again"):
+        record.fn(new, truths, errors, found)
+    assert load_index(served)[0].entries == before

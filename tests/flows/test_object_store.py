@@ -7,12 +7,15 @@ import polars as pl
 import pytest
 from upath import UPath
 
+from flows.actuals import actuals
 from flows.backtest import backtest
+from flows.predict import predict as predict_flow
 from flows.promote import rollback
 from flows.reproduce import reproduce
 from flows.retrain import retrain
+from tasks.actuals.performance import read_performance
 from tasks.errors import UserError
-from tasks.parameters import Batch, Dataset, Period, Retention, Training
+from tasks.parameters import Actuals, Batch, Dataset, Period, Retention, Training
 from tasks.registry.catalogue import list_models
 from tasks.registry.champion import promote, read_champion
 from tasks.registry.retention import clean_store
@@ -22,7 +25,7 @@ from tasks.reporting.backtest import read_backtest
 from tasks.scoring.batch import read_manifest
 from tasks.storage.store import Store
 from tests.flows.helpers import Predict, check, contents
-from tests.helpers import Run
+from tests.helpers import Run, make_version
 
 PACKAGE = Dataset(source="package")
 
@@ -51,6 +54,22 @@ def test_retrain_promote_roll_back_reproduce_verify_and_clean(
     promote(store, oldest[2], "")
     assert clean_store(store, Retention(newest=1, days=0)) == [f"model {oldest[1]}"]
     assert list_versions(store) == [oldest[0], oldest[2]]
+
+
+def test_actuals_from_a_bucket_are_recorded_there(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINEAR_NEURON_STORE", f"{s3}/known")
+    store = Store()
+    make_version(store, "20260101T000000Z-aaaaaa")
+    promote(store, "20260101T000000Z-aaaaaa", "")
+    for name, text in {"in/a.csv": "id,RM\na,1\nb,2\n", "truth/a.csv": "id,MEDV\na,3\n"}.items():
+        UPath(f"{s3}/{name}").write_text(text)
+    predict_flow.fn(Batch(inputs=[f"{s3}/in"]))
+    for text in ("id,MEDV\na,3\n", "id,MEDV\na,4\nb,9\n"):
+        UPath(f"{s3}/truth/a.csv").write_text(text)
+        assert actuals.fn(Actuals(inputs=[f"{s3}/truth"], key="id")) == f"{s3}/known/actuals"
+    (result,) = read_performance(store)
+    assert (result.matched, result.mse) == (2, 2.0)
+    assert verify(store) == []
 
 
 def test_an_own_table_from_a_bucket_has_its_snapshot_there(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:

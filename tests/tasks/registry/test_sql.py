@@ -28,6 +28,7 @@ HOSTILE = ['a"; DROP TABLE inputs; --', "line\nbreak", "back\\slash", "100%s", "
 # Rounding to float32 is tried at its ends: overflow, the smallest numbers, ties, and what is no number.
 ENDS = [0.0, 1e-46, 7.0064923e-46, 2.0**-150, 1.4e-45, 1.2e-38, 3.4028234e38, 3.4028235677973362e38, 1e300, np.inf]
 ENDS += [6.25, 6.25 + 2**-23, 6.25 + 2**-22, 8.7, float(np.float32(8.7)), 16777217.0, 2.0**-149 * 1.5]
+ENDS += [(float(np.float32(8.7)) + float(np.nextafter(np.float32(8.7), np.float32(9)))) / 2]  # a tie that is rounded up
 
 
 def single(*values: float) -> list[float]:
@@ -184,6 +185,9 @@ def test_sqlite_gives_null_where_float32_overflows(neuron: ModelVersion, cluster
     created = ["CREATE TABLE inputs (RM)", "INSERT INTO inputs VALUES (3e38), (1e39), (9e999), (-9223372036854775808)"]
     rows = run("sqlite", [*created, write_select(neuron, "sqlite")], cluster)
     assert [row[1] for row in rows] == [None, None, None, pytest.approx(-2 * 2.0**63 + 1)]
+    small = neuron.model_copy(update={"weights": [1e-5]})
+    rows = run("sqlite", [*created, write_select(small, "sqlite")], cluster)
+    assert [row[1] for row in rows[:3]] == [pytest.approx(3e33), None, None], "the feature itself overflows"
 
 
 @pytest.mark.parametrize("dialect", ["postgres", "duckdb"])

@@ -8,13 +8,22 @@ from cyclopts import Parameter, validators
 from deployments.cli_base import Json, Version, print_result
 
 
-def models(*, json: Json = False) -> None:
-    """List the versions in the store: how good each is, and which one serves."""
+def models(*, on: str = "", json: Json = False) -> None:
+    """List the versions in the store: how good each is, and which one serves.
+
+    Args:
+        on: File, folder, glob or URL of CSV or Parquet with features and target, on which each version is measured too.
+    """
     from tasks.registry.catalogue import list_models, render_models
     from tasks.storage.store import Store
 
-    rows = list_models(Store())
-    print_result(rows, render_models(rows), json)
+    rows, said = list_models(store := Store()), ""
+    if on:
+        from tasks.actuals.realised import add_realised, describe_realised, measure_versions
+
+        add_realised(rows, realised := measure_versions(store, [row["version"] for row in rows], on))
+        said = describe_realised(realised, on)
+    print_result(rows, render_models(rows) + said, json)
 
 
 def history(*, json: Json = False) -> None:

@@ -124,6 +124,22 @@ def _check(columns: list[str], names: list[str] | None) -> list[str]:
     return names
 
 
+def read_names(file: InputFile) -> list[str]:
+    """Read the names of a file's columns.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    with file_errors(file.path):
+        if file.error:
+            raise UserError(file.error)
+        if file.kind == "parquet":
+            with open_parquet_input(file.path) as (_, schema, _):
+                return list(schema)
+        with open_input(file.path) as (stream, _):
+            return read_header(stream, file.separators).columns
+
+
 def _describe_state(file: InputFile) -> tuple[object, ...]:
     """Describe what changes with a file; behind http that may be nothing."""
     info = locate(file.path).fs.info(locate(file.path).path)

@@ -64,26 +64,29 @@ def _make_row(store: Store, version: str, status: str, reason: str) -> dict[str,
 
 def render_models(rows: list[dict[str, Any]]) -> str:
     """Draw the rows as a table for the terminal, the newest version last, and below each why it has its status."""
+    realised = any("realised_mse" in row for row in rows)
     heads = ["version", "created (UTC)", "predicts", "recipe", "test MSE", "least squares", "status", "size"]
-    cells = []
-    for row in rows:
-        if row["bytes"] is None:
-            cells.append([row["version"], "", "", "", "", "", f"{row['status']}, see: {command()} verify", ""])
-            continue
-        cells.append(
-            [
-                row["version"],
-                _minute(row["created_at"]),
-                _cut(f"{row['target']} from {', '.join(row['features'])}", 22),
-                row["recipe"],
-                f"{row['test_mse']:.2f}",
-                f"{row['test_mse'] / row['floor_mse'] - 1:+.0%} ({row['floor_mse']:.2f})",
-                row["status"],
-                f"{row['bytes'] / 1000:.0f} kB",
-            ]
-        )
+    heads[5:5] = ["realised"] * realised
+    cells = [_draw_cells(row, realised) for row in rows]
     reasons = [row["reason"] for row in rows]
     return _render(heads, cells, reasons) or f"There is no version yet; make one by: {command()} retrain\n"
+
+
+def _draw_cells(row: dict[str, Any], realised: bool) -> list[str]:
+    if row["bytes"] is None:
+        return [row["version"], *[""] * (5 + realised), f"{row['status']}, see: {command()} verify", ""]
+    mse = row.get("realised_mse")
+    return [
+        row["version"],
+        _minute(row["created_at"]),
+        _cut(f"{row['target']} from {', '.join(row['features'])}", 12 if realised else 22),
+        row["recipe"],
+        f"{row['test_mse']:.2f}",
+        *["" if mse is None else f"{mse:.2f}"] * realised,
+        f"{row['test_mse'] / row['floor_mse'] - 1:+.0%} ({row['floor_mse']:.2f})",
+        row["status"],
+        f"{row['bytes'] / 1000:.0f} kB",
+    ]
 
 
 def list_history(store: Store) -> list[dict[str, Any]]:
@@ -122,7 +125,7 @@ def _render(heads: list[str], rows: list[list[str]], reasons: list[str]) -> str:
     lines = []
     for row, reason in zip([heads, *rows], ["", *reasons], strict=True):
         cells = [
-            cell.rjust(width) if head in ("test MSE", "size") else cell.ljust(width)
+            cell.rjust(width) if head in ("test MSE", "realised", "size") else cell.ljust(width)
             for head, cell, width in zip(heads, row, widths, strict=True)
         ]
         lines += ["  ".join(cells).rstrip()] + [_cut(f"  {reason}", WIDTH)] * bool(reason)

@@ -1,6 +1,8 @@
 """The commands about the versions in the store."""
 
+import json
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -41,3 +43,17 @@ def test_a_wrong_call_of_sql_is_one_sentence(
 ) -> None:
     done = run_cli("sql", neuron.version, *wrong)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"linear-neuron: {sentence}\n")
+
+
+def test_models_are_measured_on_a_table(neuron: ModelVersion, store: Store, run_cli: Run, tmp_path: Path) -> None:
+    make_version(store, "20260102T000000Z-bbbbbb")
+    table = tmp_path / "actuals.csv"
+    table.write_text("RM,MEDV\n5,10\n6,14\n")
+    lines = run_cli("models", "--on", str(table)).stdout.splitlines()
+    assert [line.split()[7:9] for line in lines[1:3]] == [["50.00", "1.00"], ["50.00", "30.50"]]
+    assert lines[3].startswith(f"On 2 rows of {table} {neuron.version} would have been the best of 2 versions: 1.00, ")
+    rows = json.loads(run_cli("models", "--on", str(table), "--json").stdout)
+    assert [(row["realised_mse"], row["realised_rows"]) for row in rows] == [(1.0, 2), (30.5, 2)]
+    wrong = run_cli("models", "--on", str(tmp_path / "none.csv"))
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith(f"linear-neuron: There is nothing at {tmp_path}/none.csv")

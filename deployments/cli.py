@@ -181,12 +181,15 @@ def predict(
     """Predict files with the champion, and print the folder of the predictions as the last line."""
     from deployments.runs import run
     from flows.predict import predict as flow
+    from tasks.registry.versions import read_version
     from tasks.reporting.predict import summarize
     from tasks.scoring.batch import read_manifest
+    from tasks.storage.store import Store
 
     location = run(flow, batch.model_copy(update={"inputs": list(inputs)} if inputs else {}))
     manifest = read_manifest(location)
-    print_result({"location": location, **manifest.model_dump(mode="json")}, summarize(manifest, location), json)
+    summary = summarize(manifest, read_version(Store(), manifest.version), location)
+    print_result({"location": location, **manifest.model_dump(mode="json")}, summary, json)
 
 
 for command in (models, history, sql, actuals, backtest, up, deploy):

@@ -8,6 +8,7 @@ from tasks.name import entitle
 from tasks.parameters import Batch
 from tasks.reporting.predict import report_batch
 from tasks.scoring.batch import check_failures, invalidate_manifest, publish_batch, start_batch
+from tasks.scoring.drift import watch_batch
 from tasks.scoring.inputs import find_inputs
 from tasks.scoring.load import load_predictions
 from tasks.scoring.plan import plan_batch
@@ -40,6 +41,7 @@ def predict(batch: Batch = Batch()) -> str:
     invalidate_manifest(groups, batch_run)
     manifest = publish_batch(kept + score_groups(groups, batch_run), files, batch_run)
     load_predictions(manifest, batch_run)
+    watch_batch(manifest, batch_run)
     report_batch(manifest, batch_run)
     check_failures(manifest, batch_run)
     return batch_run.location

@@ -8,6 +8,7 @@ from tasks.dataset.sources import download
 from tasks.dataset.split import extract_features, split
 from tasks.name import entitle
 from tasks.parameters import Dataset, ExampleInputs, Promotion, Retention, Training
+from tasks.registry.drift import watch_rows
 from tasks.registry.promotion import apply_decisions, check_age, compare
 from tasks.registry.retention import clean
 from tasks.registry.versions import NewVersion, UnchangedVersion, begin, publish
@@ -52,6 +53,7 @@ def retrain(
     snapshot = download(dataset)
     all_columns = split(snapshot, dataset, training.validation_split)
     apply_decisions(all_columns, promotion)  # those of runs that were killed
+    watch_rows(snapshot, all_columns, dataset)
     check_age(promotion)
     new_version = begin(snapshot.origin.sha256, dataset, training, table, force)
     prepare(needed=isinstance(new_version, NewVersion))

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.dataset.drift import count_bins
 from tasks.dataset.rows import Floats, Split, cut_rows
 from tasks.errors import UserError
 
@@ -78,12 +79,14 @@ def learn_contract(split: Split, missing: dict[str, float]) -> dict[str, Any]:
 
 
 def describe_column(values: NDArray[np.floating[Any]], nulls: float = 0.0) -> dict[str, Any]:
-    """Describe some values: type, least, greatest and mean, the share of missing ones, and ten quantile bins' edges."""
+    """Describe some values: type, least, greatest and mean, the share of missing ones, and ten quantile bins."""
+    deciles = np.quantile(values, DECILES).tolist()
     return {
         "type": "float64",
         "low": float(values.min()),
         "high": float(values.max()),
         "mean": float(values.mean(dtype=np.float64)),
         "nulls": nulls,
-        "deciles": np.quantile(values, DECILES).tolist(),
+        "deciles": deciles,
+        "counts": count_bins(values, deciles),
     }

@@ -3,8 +3,11 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tasks.dataset.drift import ALARMING, Drift
+from tasks.model import ModelVersion
 from tasks.name import entitle
-from tasks.reporting.markdown import as_picture, describe_interval
+from tasks.reporting.markdown import as_picture, as_table, describe_interval
+from tasks.scoring.drift import find_batch_drift
 from tasks.scoring.manifest import BatchRun, Counts, FileResult, Manifest
 from tasks.steps import get_logger, is_recorded, show_markdown, task
 from tasks.storage.files import TEMPORARY
@@ -40,6 +43,7 @@ def write_summary(manifest: Manifest, batch_run: BatchRun, picture: bytes) -> st
             f"{outside:,} predictions lie beyond all training targets and are not in the picture.",
             describe_interval(batch_run.model, manifest.settings.interval),
         ]
+        parts += write_drift(find_batch_drift(manifest, batch_run.model), batch_run.model)
         if settings.shadow:
             parts.append(f"## Shadow\n\n`{settings.shadow}` {describe_shadow(total)}.")
     written = [f"- {as_code(f'{location}/{name}')}" for name in list(manifest.files)[:SHOWN]]
@@ -47,6 +51,30 @@ def write_summary(manifest: Manifest, batch_run: BatchRun, picture: bytes) -> st
         written.append(f"- and {more:,} more: see {as_code(f'{location}/{MANIFEST}')}")
     parts += ["## Files", "\n".join(written)]
     return "\n\n".join(parts) + "\n"
+
+
+def write_drift(drifts: list[Drift], model: ModelVersion) -> list[str]:
+    """Write how the columns differ from the training rows, as a section; empty where the version does not know them."""
+    if not drifts:
+        return []
+    head = ["column", "PSI", "by chance up to", "nulls", "nulls in training", ""]
+    rows = [
+        (
+            drift.column,
+            f"{drift.psi:.2f}",
+            f"{drift.floor:.2f}",
+            f"{drift.nulls:.1%}",
+            f"{drift.known_nulls:.1%}",
+            "drifted" if drift.drifted else "as before",
+        )
+        for drift in drifts
+    ]
+    return [
+        "## Drift",
+        as_table(head, rows),
+        f"The population stability index (PSI) compares the rows with those that `{model.version}` was trained on, in "
+        f"the ten bins of these. {ALARMING} and more is much, if it is also above what chance explains.",
+    ]
 
 
 def describe_shadow(total: Counts) -> str:
@@ -81,16 +109,18 @@ def report_batch(manifest: Manifest, batch_run: BatchRun) -> None:
     get_logger().info("%s, %s: %d predicted, %d rejected", files, rows, total.predicted, total.rejected)
 
 
-def summarize(manifest: Manifest, location: str) -> str:
+def summarize(manifest: Manifest, model: ModelVersion, location: str) -> str:
     """Write a few lines for the terminal, the last one the batch's folder or URL alone."""
     manifest = manifest.of_last_run()
     total = manifest.total
     reasons = total.describe_rejects()
     shadow = f"Shadow        {manifest.settings.shadow} {describe_shadow(total)}\n" if manifest.settings.shadow else ""
+    drifted = [f"{drift.column} (PSI {drift.psi:.2f})" for drift in find_batch_drift(manifest, model) if drift.drifted]
+    drift = f"Drifted       {', '.join(drifted)}\n" if drifted else ""
     return f"""
 Model         {manifest.version}
 Files         {len(manifest.inputs):,}
 Predicted     {plural(total.predicted, "row")}, {total.extrapolated:,} of them outside the range trained on
-{shadow}Rejected      {plural(total.rejected, "row")}{f": {reasons}" if reasons else ""}
+{shadow}{drift}Rejected      {plural(total.rejected, "row")}{f": {reasons}" if reasons else ""}
 {location}
 """

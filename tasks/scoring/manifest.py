@@ -54,6 +54,17 @@ class Chunk(BaseModel):
         return FileResult(source=self.source, start=self.start, stop=self.stop, sha256=self.file_sha256, error=error)
 
 
+def add_into(totals: dict[str, int], more: dict[str, int]) -> None:
+    """Add numbers to those of the same name."""
+    for name, number in more.items():
+        totals[name] = totals.get(name, 0) + number
+
+
+def add_lists(one: list[int], other: list[int]) -> list[int]:
+    """Add up numbers at the same place."""
+    return [sum(pair) for pair in zip_longest(one, other, fillvalue=0)]
+
+
 class Counts(BaseModel):
     """What became of some rows."""
 
@@ -62,6 +73,9 @@ class Counts(BaseModel):
     extrapolated: int = 0  # of the predicted
     shadow_moved: int = 0  # of the predicted, those that the shadow puts further away than half the interval
     shadow_missing: int = 0  # of the predicted, those that the shadow can't predict
+    bins: dict[str, list[int]] = {}  # feature -> its values of the predicted, in the ten bins of the training rows
+    prediction_bins: list[int] = []  # the same of the predictions
+    nulls: dict[str, int] = {}  # feature -> rows that were rejected since it is no number
     histogram: list[int] = []  # predictions below the first edge of the training targets', in its bins, and above
 
     @property
@@ -80,9 +94,12 @@ class Counts(BaseModel):
         self.extrapolated += other.extrapolated
         self.shadow_moved += other.shadow_moved
         self.shadow_missing += other.shadow_missing
-        for reason, rows in other.rejects.items():
-            self.rejects[reason] = self.rejects.get(reason, 0) + rows
-        self.histogram = [sum(pair) for pair in zip_longest(self.histogram, other.histogram, fillvalue=0)]
+        add_into(self.rejects, other.rejects)
+        add_into(self.nulls, other.nulls)
+        for feature, counts in other.bins.items():
+            self.bins[feature] = add_lists(self.bins.get(feature, []), counts)
+        self.prediction_bins = add_lists(self.prediction_bins, other.prediction_bins)
+        self.histogram = add_lists(self.histogram, other.histogram)
 
     def find_excess(self, max_rejects: float) -> str:
         """Say why a file is mostly dirt; empty where no greater share than the limit was rejected."""

@@ -12,10 +12,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tasks.scoring.columns import list_added
-from tasks.scoring.count import count_predicted
+from tasks.scoring.count import count_nulls, count_predicted
 from tasks.scoring.expression import explain_all, explain_top, express, express_interval, find_extrapolated, find_limits
 from tasks.scoring.manifest import BatchRun, Counts
-from tasks.tables.contract import LINE, RAW, TEXT, Limits, explain_unpredicted, read_number, show_as_json
+from tasks.tables.contract import F32, LINE, RAW, TEXT, Limits, explain_unpredicted, read_number, show_as_json
 from tasks.tables.csv import Block, parse_block, write_chunks, write_line
 
 HIDDEN = "\0hidden "  # what the names of columns begin with that are not written
@@ -55,7 +55,8 @@ class Scorer:
     @cached_property
     def hidden(self) -> list[str]:
         """The names of the columns that are counted and not written."""
-        return [f"{HIDDEN}shadow"] if self.batch_run.shadow else []
+        values = [f"{HIDDEN}x{place}" for place in range(len(self.names))]
+        return [*values, f"{HIDDEN}shadow"] if self.batch_run.shadow else values
 
     @cached_property
     def read(self) -> list[str]:
@@ -110,6 +111,7 @@ class Scorer:
         model, batch = self.batch_run.model, self.batch_run.batch
         values = [self._read_number(rows, name, strip=strip) for name in self.names]
         more = {"model_version": pl.lit(model.version)} | self._shadow(rows, values)
+        more |= {f"{HIDDEN}x{place}": value.cast(F32) for place, value in enumerate(values)}
         if batch.explain == "all":
             more |= explain_all(model, values)
         elif batch.explain == "top":
@@ -148,5 +150,6 @@ class Scorer:
             predicted=table.height,
             extrapolated=int(table["extrapolated"].sum()),
             rejects=dict(rejects["reason"].value_counts().sort("reason").iter_rows()),
+            nulls=count_nulls(self.batch_run.model, self.names, rejects),
             **count_predicted(self.batch_run, table["prediction"].to_numpy(), hidden),
         )

@@ -146,6 +146,29 @@ def test_a_run_on_the_command_line_is_of_the_named_model(models: Stack) -> None:
     assert f"rent: promote {version.name}" in {run["name"] for run in runs}
 
 
+def test_drift_starts_only_the_training_of_its_own_model(models: Stack) -> None:
+    folder = models.log.parent
+    models.api.wait(models.api.trigger(ALWAYS, "retrain/rent.weekly-retrain"), "Completed")
+    (folder / "drifted").mkdir()
+    (folder / "drifted" / "rows.csv").write_text("RM\n" + "9.5\n" * 200)
+    before = find_retrains(models.api)
+    batch = {"inputs": [str(folder / "drifted")]}
+    models.api.wait(models.api.trigger({"batch": batch}, "predict/rent.daily-predict"), "Completed")
+    (again,) = eventually(lambda: find_retrains(models.api) - before, 60, "a training after the drift")
+    assert again.startswith("rent.")
+    models.api.wait(again.removeprefix("rent."), "Completed")
+
+
+def find_retrains(api: Api) -> set[str]:
+    """Which trainings nobody but an event or a click asked for: the prefix of the model and the id of each run."""
+    found = set()
+    for name in ("", "sales.", "rent."):
+        deployment = api.deployment(f"retrain/{name}weekly-retrain")["id"]
+        asked = api.ask("POST", "/flow_runs/filter", deployments={"id": {"any_": [deployment]}})
+        found |= {f"{name}{run['id']}" for run in asked if not run["auto_scheduled"]}
+    return found
+
+
 def test_a_deployment_of_an_impossible_name_runs_nothing(models: Stack, tmp_path: Path) -> None:
     models.api.copy_deployment("..evil.weekly-retrain")
     run = models.api.wait(models.api.trigger(QUICK, "retrain/..evil.weekly-retrain"), "Crashed")

@@ -55,5 +55,6 @@ def test_what_is_remembered_of_a_column() -> None:
         "mean": 69,
         "nulls": 0.25,
         "deciles": [19, 29, 39, 49, 59, 69, 79, 89, 99, 109, 119],
+        "counts": [11, 10, 10, 10, 10, 10, 10, 10, 10, 10],
     }
     assert contract["price"]["low"] == -119

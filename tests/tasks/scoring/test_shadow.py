@@ -48,7 +48,7 @@ def test_rows_that_the_shadow_moves_are_counted(tmp_path: Path, shadow: ModelVer
     manifest = read_manifest(str(location))
     assert (manifest.total.predicted, manifest.total.shadow_moved, manifest.total.shadow_missing) == (5, 1, 2)
     told = "moves 1 of 5 rows by more than half the interval, and can't predict 2"
-    assert f"\nShadow        {SHADOW} {told}\n" in summarize(manifest, str(location))
+    assert f"\nShadow        {SHADOW} {told}\n" in summarize(manifest, neuron, str(location))
     batch_run = start_batch(manifest.settings, str(tmp_path))
     assert f"## Shadow\n\n`{SHADOW}` {told}." in write_summary(manifest, batch_run, b"")
 

@@ -66,7 +66,7 @@ def retrain(
     draw(rows, evaluation, folder)
     model = describe(new_version, snapshot, rows, evaluation)
     decision = compare(model, evaluation.predicted["test"], all_columns, promotion)
-    report(model, evaluation, decision, folder)
+    report(model, evaluation, decision, all_columns, folder)
     publish(model.version, folder)
     apply_decisions(all_columns, promotion)
     clean(retention)

@@ -6,7 +6,9 @@ from tempfile import TemporaryDirectory
 from tasks.dataset.drift import ALARMING, Drift
 from tasks.model import ModelVersion
 from tasks.name import entitle
+from tasks.reporting.changes import write_changes
 from tasks.reporting.markdown import as_picture, as_table, describe_interval
+from tasks.scoring.changes import explain_change
 from tasks.scoring.drift import find_batch_drift
 from tasks.scoring.manifest import BatchRun, Counts, FileResult, Manifest
 from tasks.steps import get_logger, is_recorded, show_markdown, task
@@ -44,6 +46,8 @@ def write_summary(manifest: Manifest, batch_run: BatchRun, picture: bytes) -> st
             describe_interval(batch_run.model, manifest.settings.interval),
         ]
         parts += write_drift(find_batch_drift(manifest, batch_run.model), batch_run.model)
+        if change := explain_change(manifest, batch_run):
+            parts += write_changes(change[1], f"Since the batch by `{change[0]}`")
         if settings.shadow:
             parts.append(f"## Shadow\n\n`{settings.shadow}` {describe_shadow(total)}.")
     written = [f"- {as_code(f'{location}/{name}')}" for name in list(manifest.files)[:SHOWN]]

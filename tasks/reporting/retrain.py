@@ -13,7 +13,8 @@ from tasks.model import ModelVersion
 from tasks.name import entitle
 from tasks.parameters.retrain import RECIPES
 from tasks.registry.champion import PromotionDecision, describe_standing, read_champion
-from tasks.registry.versions import version_folder
+from tasks.registry.versions import read_version, version_folder
+from tasks.reporting.changes import write_challenge
 from tasks.reporting.markdown import amount, as_picture, as_table, describe_interval, number, render_page
 from tasks.reporting.thinning import thin_out
 from tasks.steps import show_markdown, show_table, task
@@ -128,9 +129,12 @@ def describe_examples(model: ModelVersion, evaluation: Evaluation) -> str:
 
 
 def write_markdown(
-    model: ModelVersion, evaluation: Evaluation, decision: PromotionDecision, pictures: list[str]
+    model: ModelVersion, evaluation: Evaluation, decision: PromotionDecision, pictures: list[str], change: list[str]
 ) -> str:
-    """Write the whole report in markdown, the outcome first; `pictures` are the plots in markdown."""
+    """Write the whole report in markdown, the outcome first.
+
+    The plots, and what a new champion would change, are in markdown already.
+    """
     cells = metric_rows(model.metrics)
     formula = model.linear_model.formula(model.features, model.target)
     target = model.labels[model.target]
@@ -149,6 +153,7 @@ def write_markdown(
         as_table(list(cells[0]), [row.values() for row in cells]),
         f"Errors are in the unit of the target: {as_text(target)}; MSE in its square.",
         *describe_weights(model),
+        *change,
         "## Predictions",
         describe_examples(model, evaluation),
         "## Plots",
@@ -194,7 +199,9 @@ Plots         {location}/plots
 
 
 @task("Write the report")
-def report(model: ModelVersion, evaluation: Evaluation, decision: PromotionDecision, folder: Path) -> None:
+def report(
+    model: ModelVersion, evaluation: Evaluation, decision: PromotionDecision, all_columns: Split, folder: Path
+) -> None:
     """Write `report.html`, and show the same in the Prefect UI as a markdown and a table artifact."""
     from tasks.reporting.plots import PLOTS
 
@@ -203,7 +210,9 @@ def report(model: ModelVersion, evaluation: Evaluation, decision: PromotionDecis
         for plot in PLOTS
         if plot.suits(len(model.features))
     ]
-    markdown = write_markdown(model, evaluation, decision, pictures)
+    champion = decision.champion and read_version(Store(), decision.champion)
+    change = write_challenge(model, champion, all_columns) if champion else []
+    markdown = write_markdown(model, evaluation, decision, pictures, change)
     (folder / "report.html").write_text(
         render_page(markdown, entitle(f"linear-neuron {model.version}")), encoding="utf-8"
     )

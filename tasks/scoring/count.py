@@ -62,6 +62,8 @@ def count_predicted(batch_run: BatchRun, predictions: Floats, hidden: dict[str, 
     """
     counts: dict[str, Any] = {"histogram": fill_histogram(batch_run.model.targets, predictions)}
     counts |= count_all_bins(batch_run.model, predictions, hidden)
+    places = enumerate(batch_run.model.features if len(predictions) else [])
+    counts["sums"] = {name: float(hidden[f"x{place}"].sum(dtype=np.float64)) for place, name in places}
     if "shadow" in hidden:
         counts |= count_shadow(batch_run, predictions, hidden["shadow"])
     return counts

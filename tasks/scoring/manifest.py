@@ -75,6 +75,7 @@ class Counts(BaseModel):
     shadow_missing: int = 0  # of the predicted, those that the shadow can't predict
     bins: dict[str, list[int]] = {}  # feature -> its values of the predicted, in the ten bins of the training rows
     prediction_bins: list[int] = []  # the same of the predictions
+    sums: dict[str, float] = {}  # feature -> sum over the predicted; none if a run of an older version had some of them
     nulls: dict[str, int] = {}  # feature -> rows that were rejected since it is no number
     histogram: list[int] = []  # predictions below the first edge of the training targets', in its bins, and above
 
@@ -90,6 +91,9 @@ class Counts(BaseModel):
 
     def add(self, other: "Counts") -> None:
         """Count other rows in."""
+        known = (self.sums or not self.predicted) and (other.sums or not other.predicted)
+        names = dict.fromkeys([*self.sums, *other.sums]) if known else ()
+        self.sums = {name: self.sums.get(name, 0.0) + other.sums.get(name, 0.0) for name in names}
         self.predicted += other.predicted
         self.extrapolated += other.extrapolated
         self.shadow_moved += other.shadow_moved

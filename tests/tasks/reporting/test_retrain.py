@@ -47,7 +47,7 @@ def test_the_report_tells_the_outcome_first_and_then_everything_else(store: Stor
     predicted = {"examples": np.array([10.0, 13.0], np.float32)}
     evaluation = Evaluation(result, LinearModel((0.0,), 0.0), predicted, np.array([[3.0], [4.0]]), metrics, {}, None)
     decision = PromotionDecision(False, "it is worse.", {}, None)
-    lines = write_markdown(model, evaluation, decision, ["![loss](data:)\n\nHow it fell."]).splitlines()
+    lines = write_markdown(model, evaluation, decision, ["![loss](data:)\n\nHow it fell."], ["## Changed"]).splitlines()
     assert lines[0] == "# MEDV from RM: version v1"
     assert lines[2].startswith(
         "The neuron is `MEDV = 3.0000 * RM + 1.0000`. On 102 test rows its mean squared error is "
@@ -66,7 +66,16 @@ def test_the_report_tells_the_outcome_first_and_then_everything_else(store: Stor
     examples = [line for line in lines[lines.index("## Predictions") :] if line.startswith("|")][:4]
     assert examples == ["| RM | predicted |", "| --- | --- |", "| 3.00 | $10.0K |", "| 4.00 | $13.0K |"]
     headings = [line[3:] for line in lines if line.startswith("## ")]
-    assert headings == ["How good it is", "Predictions", "Plots", "Recipe", "Data", "Lineage", "Model summary"]
+    assert headings == [
+        "How good it is",
+        "Changed",
+        "Predictions",
+        "Plots",
+        "Recipe",
+        "Data",
+        "Lineage",
+        "Model summary",
+    ]
     assert "| optimizer | RMSprop |" in lines
     assert "| remarks | none |" in lines
     assert lines.index("How it fell.") > lines.index("## Plots")
@@ -84,7 +93,7 @@ def test_a_hostile_name_makes_nothing_in_the_report(store: Store, name: str) -> 
     predicted = {"examples": np.array([10.0], np.float32)}
     evaluation = Evaluation(result, LinearModel((0.0,), 0.0), predicted, np.array([[3.0]]), metrics, {}, None)
     decision = PromotionDecision(False, f"the champion predicts {name}.", {}, None)
-    page = render_page(write_markdown(model, evaluation, decision, []), "v1").partition("<body>")[2]
+    page = render_page(write_markdown(model, evaluation, decision, [], []), "v1").partition("<body>")[2]
     assert set(re.findall(r"<(\w+)", page)) <= TAGS
     assert page.count("<h1>") == 1
     assert page.count("<th>") == 11, "three of metrics, two of examples, and two for each of recipe, data and lineage"
@@ -105,7 +114,7 @@ def test_several_features_are_reported_with_their_shares(store: Store) -> None:
     result = TrainingResult(Training(), line, (1.0,), (), "one Dense unit", ("Allow more epochs.",))
     examples = np.array([[3.0, 12.0, 70.0, 0.0], [4.0, 12.0, 70.0, 0.0]])
     evaluation = Evaluation(result, line, {"examples": np.array([10.0, 13.0], np.float32)}, examples, metrics, {}, None)
-    lines = write_markdown(model, evaluation, PromotionDecision(True, "it is better.", {}, None), []).splitlines()
+    lines = write_markdown(model, evaluation, PromotionDecision(True, "it is better.", {}, None), [], []).splitlines()
     assert lines[0] == "# MEDV from 4 features: version v1"
     assert "`MEDV = 3.0000 * RM - 0.5000 * LSTAT + 1e-07 * AGE + 0.0000 * TAX + 1.0000`" in lines[2]
     assert lines[6] == "Allow more epochs."

@@ -8,11 +8,12 @@ from cyclopts import Parameter, validators
 from deployments.cli_base import Json, Version, print_result
 
 
-def models(*, on: str = "", json: Json = False) -> None:
+def models(*, on: str = "", html: str = "", json: Json = False) -> None:
     """List the versions in the store: how good each is, and which one serves.
 
     Args:
         on: File, folder, glob or URL of CSV or Parquet with features and target, on which each version is measured too.
+        html: File to write as a page with the same table, and a chart of the errors over time.
     """
     from tasks.registry.catalogue import list_models, render_models
     from tasks.storage.store import Store
@@ -23,6 +24,10 @@ def models(*, on: str = "", json: Json = False) -> None:
 
         add_realised(rows, realised := measure_versions(store, [row["version"] for row in rows], on))
         said = describe_realised(realised, on)
+    if html:
+        from tasks.reporting.history import write_page
+
+        write_page(store, rows, said, html)
     print_result(rows, render_models(rows) + said, json)
 
 

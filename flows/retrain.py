@@ -12,6 +12,7 @@ from tasks.registry.drift import watch_rows
 from tasks.registry.promotion import apply_decisions, check_age, compare
 from tasks.registry.retention import clean
 from tasks.registry.versions import NewVersion, UnchangedVersion, begin, publish
+from tasks.reporting.history import show_history
 from tasks.reporting.retrain import draw, prepare, report, write_predictions
 from tasks.steps import end_as
 from tasks.training.describe import describe
@@ -70,4 +71,5 @@ def retrain(
     publish(model.version, folder)
     apply_decisions(all_columns, promotion)
     clean(retention)
+    show_history()
     return new_version.location

@@ -32,15 +32,17 @@ def find_champion(store: Store, day: str = "") -> str:
     return str(before[-1])
 
 
-def list_models(store: Store) -> list[dict[str, Any]]:
-    """List every complete version, oldest first; `status` is champion, previous, refused, promoted, left or nothing.
+def list_models(store: Store, newest: int = 0) -> list[dict[str, Any]]:
+    """List every complete version, oldest first; or, where `newest` is not 0, so many and the champion.
+
+    Their `status` is champion, previous, refused, promoted, left or nothing.
 
     Of a damaged version nothing else is known, so the other values are None, and its status says so.
     """
-    standings = find_standings(store)
-    return list(
-        store.each(lambda version: _make_row(store, version, *standings.get(version, ("", ""))), list_versions(store))
-    )
+    standings, versions = find_standings(store), list_versions(store)
+    serving = [version for version in versions[: -newest or 0] if standings.get(version, ("",))[0] == "champion"]
+    versions = serving + versions[-newest:]
+    return list(store.each(lambda version: _make_row(store, version, *standings.get(version, ("", ""))), versions))
 
 
 def _make_row(store: Store, version: str, status: str, reason: str) -> dict[str, Any]:

@@ -57,3 +57,13 @@ def test_models_are_measured_on_a_table(neuron: ModelVersion, store: Store, run_
     wrong = run_cli("models", "--on", str(tmp_path / "none.csv"))
     assert (wrong.returncode, wrong.stdout) == (2, "")
     assert wrong.stderr.startswith(f"linear-neuron: There is nothing at {tmp_path}/none.csv")
+
+
+def test_models_are_a_page_too(neuron: ModelVersion, store: Store, run_cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "actuals.csv").write_text("RM,MEDV\n5,10\n6,14\n")
+    done = run_cli("models", "--html", str(tmp_path / "a.html"), "--on", str(tmp_path / "actuals.csv"))
+    assert done.stdout.startswith("version "), "what is printed stays the same"
+    assert done.stderr == ""
+    page = (tmp_path / "a.html").read_text()
+    assert page.count("data:image/png;base64,") == 1
+    assert f"<p>On 2 rows of {tmp_path}/actuals.csv {neuron.version} would have been the best" in page

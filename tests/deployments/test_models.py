@@ -129,7 +129,7 @@ def wait_for(folder: Path, pattern: str) -> None:
 def check_that_all_says_the_name(api: Api, run: str, name: str) -> None:
     assert api.run(run)["name"].startswith(f"{name}: retrain ")
     keys = {artifact["key"] for artifact in api.artifacts(run) if artifact["key"]}
-    assert keys == {f"{name}-retrain-report", f"{name}-metrics"}
+    assert keys == {f"{name}-retrain-report", f"{name}-metrics", f"{name}-history"}
     wanted = {"event": {"name": [EVENT]}, "resource": {"id": [f"linear-neuron.champion.{name}"]}}
     events = eventually(lambda: api.ask("POST", "/events/filter", filter=wanted)["events"], 30, "the event")
     assert [event["payload"]["model"] for event in events] == [name]

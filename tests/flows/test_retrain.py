@@ -82,10 +82,12 @@ def test_report_and_artifacts_show_the_plots_and_the_outcome(trained_store: Stor
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
         )
         run = client.read_flow_run(run_id)
-    kinds = {artifact.type: str(artifact.data) for artifact in artifacts}
-    assert kinds.keys() >= {"markdown", "table", "progress"}
-    assert kinds["markdown"].count("data:image/png;base64,") == 5
-    assert sum(len(data) for data in kinds.values()) < 300_000, "kept under 300 KB a run"
+    assert {artifact.type for artifact in artifacts} >= {"markdown", "table", "progress"}
+    shown = {artifact.key: str(artifact.data) for artifact in artifacts}
+    assert shown["retrain-report"].count("data:image/png;base64,") == 5
+    assert shown["history"].count("data:image/png;base64,") == 1
+    assert f"| {version} | MEDV from RM | 57.83 | 37.81 | - | champion: it beats the mean predictor" in shown["history"]
+    assert sum(len(data) for data in shown.values()) < 300_000, "kept under 300 KB a run"
     assert run.name.startswith("retrain RM notebook 20")
 
 

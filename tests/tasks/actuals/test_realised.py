@@ -127,6 +127,12 @@ def test_nothing_to_measure_is_said(store: Store, tmp_path: Path) -> None:
     assert describe_realised(lacking, "a.csv") == "No version can be measured on a.csv: the table has no column RM.\n"
 
 
+def test_features_are_rounded_as_in_a_prediction(store: Store, tmp_path: Path) -> None:
+    make_version(store, "a", weights=[1.0], bias=0.0)
+    (tmp_path / "a.csv").write_text("RM,MEDV\n16777217,16777216\n")
+    assert measure_versions(store, ["a"], str(tmp_path / "a.csv")).mse == {"a": 0.0}
+
+
 def test_many_versions_take_bounded_memory_and_keep_their_digits(store: Store, tmp_path: Path) -> None:
     names = [f"v{place:03}" for place in range(100)]
     for place, name in enumerate(names):

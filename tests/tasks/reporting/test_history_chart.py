@@ -1,0 +1,78 @@
+"""The chart of the history is readable with one version and with hundreds."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from tasks.reporting.history_chart import History, Point, draw_alarms, draw_errors, draw_history
+
+BEGIN = datetime(2026, 1, 5, 6, tzinfo=UTC)
+
+
+def weekly(*errors: float) -> list[Point]:
+    return [(BEGIN + timedelta(weeks=week), error) for week, error in enumerate(errors)]
+
+
+def make_history(**changes: object) -> History:
+    empty: dict[str, object] = {name: [] for name in ("refused", "served", "realised", "drifts", "broken")}
+    return History(**{"target": "MEDV", "tested": weekly(50), "least_squares": weekly(40), **empty, **changes})  # type: ignore[arg-type]
+
+
+def draw(history: History) -> tuple[str, dict[str, list[float]]]:
+    """Draw on axes, and return their scale and the heights of what is drawn by its label."""
+    axes = Figure().add_subplot()
+    draw_errors(axes, history)
+    draw_alarms(axes, history)
+    lines = {str(line.get_label()): np.asarray(line.get_ydata()).tolist() for line in axes.lines}
+    return axes.get_yscale(), lines
+
+
+def test_only_what_there_is_stands_in_the_chart() -> None:
+    assert draw(make_history()) == ("linear", {"least squares": [40], "test error": [50]})
+
+
+def test_all_that_happened_stands_in_the_chart() -> None:
+    history = make_history(
+        tested=weekly(50, 45),
+        refused=weekly(60),
+        served=weekly(50, 45),
+        realised=weekly(70),
+        drifts=[BEGIN],
+        broken=[BEGIN, BEGIN],
+    )
+    assert draw(history)[1] == {
+        "least squares": [40],
+        "champion": [50, 45, 45],  # the last one serves on
+        "realised error": [70],
+        "test error": [50, 45],
+        "refused": [60],
+        "drift alarm": [1.07],
+        "broken promise": [1.03, 1.03],
+    }
+
+
+@pytest.mark.parametrize(
+    ("errors", "scale"), [((1.0, 29.0), "linear"), ((1.0, 31.0), "log"), ((0.0, 31.0), "linear"), ((0.0,), "linear")]
+)
+def test_errors_that_lie_far_apart_are_drawn_by_their_decades(errors: tuple[float, ...], scale: str) -> None:
+    assert draw(make_history(tested=weekly(*errors), least_squares=weekly(*errors)))[0] == scale
+
+
+@pytest.mark.parametrize("count", [1, 3, 300])
+def test_the_picture_is_small_whatever_it_shows(tmp_path: Path, count: int) -> None:
+    errors = [50 + week % 7 for week in range(count)]
+    history = make_history(
+        tested=weekly(*errors),
+        least_squares=weekly(*([40.0] * count)),
+        served=weekly(*errors),
+        drifts=[BEGIN],
+        target="price\n$of 住宅 " * 20,
+    )
+    draw_history(history, tmp_path / "history.png")
+    with Image.open(tmp_path / "history.png") as picture:
+        assert picture.size == (800, 550)
+    assert (tmp_path / "history.png").stat().st_size < 40_000

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.usefixtures("silenced")
 FLOWS = {
     "weekly-retrain": "retrain",
     "daily-predict": "predict",
+    "daily-actuals": "actuals",
     "promote": "promote",
     "rollback": "rollback",
     "backtest": "backtest",

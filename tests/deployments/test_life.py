@@ -1,0 +1,112 @@
+"""Months in the life of a model on a server: it drifts, is trained anew by itself, and keeps what it then promises."""
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.deployments.helpers import Stack, eventually
+from tests.deployments.test_models import deploy, find_deployments
+from tests.life import LARGE, SMALL, write_month
+
+pytestmark = [pytest.mark.usefixtures("silenced"), pytest.mark.timeout(900)]  # months take more than a moment
+TABLE = ["--dataset.features", "area", "--dataset.target", "price", "--dataset.key", "id", "--dataset.time", "sold_on"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("homes")
+
+
+@pytest.fixture(scope="module")
+def homes(stack: Stack, folder: Path) -> Iterator[Stack]:
+    """The stack, which has the model homes besides."""
+    deploy(stack, "--name", "homes", "--dataset.source", str(folder / "sales"), *TABLE)
+    yield stack
+    for deployment in find_deployments(stack.api, "homes").values():
+        stack.api.ask("DELETE", f"/deployments/{deployment['id']}")
+    for automation in stack.api.ask("POST", "/automations/filter"):
+        if automation["name"].startswith("homes."):
+            stack.api.ask("DELETE", f"/automations/{automation['id']}")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def measure_error(predictions: Path, truths: Path) -> float:
+    """Compute the root mean squared error of a file of predictions."""
+    actual = {row["id"]: float(row["price"]) for row in csv.DictReader(truths.read_text().splitlines())}
+    predicted = {row["id"]: float(row["prediction"]) for row in csv.DictReader(predictions.read_text().splitlines())}
+    return float(np.sqrt(np.mean([(predicted[key] - actual[key]) ** 2 for key in actual])))
+
+
+def test_a_drift_is_noticed_learned_and_kept_to(homes: Stack, folder: Path) -> None:
+    store, place = homes.store.with_name("store-homes"), homes.log.parent
+    api = homes.api
+
+    def run(deployment: str) -> None:
+        name = f"{deployment.rpartition('-')[2]}/homes.{deployment}"
+        api.wait(api.trigger({}, name), "Completed", seconds=200)
+
+    def put(kind: str, month: str, where: str) -> None:
+        (place / where).mkdir(exist_ok=True)
+        shutil.copy(folder / kind / f"{month}.csv", place / where)
+
+    def champion() -> str:
+        return str(json.loads((store / "champion.json").read_bytes())["version"])
+
+    def performance() -> dict[str, dict[str, Any]]:
+        entries = json.loads((store / "actuals" / "index.json").read_bytes())["entries"]
+        return {Path(entry["source"]).stem: entry["results"][0] for entry in entries}
+
+    # Four months of small homes are learned from. The fifth is as they were, and what was promised is kept.
+    for month in ("2026-01", "2026-02", "2026-03", "2026-04", "2026-05"):
+        write_month(folder, month, 300, SMALL)
+    (folder / "sales" / "2026-05.csv").rename(folder / "2026-05.csv")
+    run("weekly-retrain")
+    first = champion()
+    put("ask", "2026-05", "inbox-homes")
+    run("daily-predict")
+    put("truth", "2026-05", "actuals-homes")
+    run("daily-actuals")
+    kept = performance()["2026-05"]
+    assert (kept["version"], kept["matched"]) == (first, 300)
+    assert kept["coverage"] == pytest.approx(0.9, abs=0.07)
+    assert read_lines(store / "alarms.jsonl") == []
+
+    # Then homes are large. What is asked drifts, which alone has the model trained anew and all predicted again.
+    (folder / "2026-05.csv").rename(folder / "sales" / "2026-05.csv")
+    for month in ("2026-06", "2026-07", "2026-08"):
+        write_month(folder, month, 1500, LARGE)
+    (folder / "sales" / "2026-08.csv").unlink()
+    put("ask", "2026-08", "inbox-homes")
+    run("daily-predict")
+    drift = next(alarm for alarm in read_lines(store / "alarms.jsonl") if alarm["version"] == first)
+    assert drift["action"] == "drift.detected"
+    assert "area" in drift["reason"]
+    eventually(lambda: champion() != first, 200, "the drift has the model trained anew")
+    entry = read_lines(store / "promotions.jsonl")[-1]
+    assert entry["by"].startswith("homes.weekly-retrain by the automation homes.")
+    pattern = f"predictions/{champion()}-*/2026-08.predictions.csv"
+    (again,) = eventually(lambda: list(store.glob(pattern)), 200, "the new champion predicts")
+    eventually(lambda: (again.parent / "manifest.json").exists(), 60, "the batch is complete")
+
+    # The truth of the last prediction arrives: the new champion keeps its promise, and the old one would not have.
+    put("truth", "2026-08", "actuals-homes")
+    run("daily-actuals")
+    known = performance()["2026-08"]
+    assert (known["version"], known["matched"]) == (champion(), 1500)
+    assert known["coverage"] == pytest.approx(0.9, abs=0.07)
+    (before,) = store.glob(f"predictions/{first}-*/2026-08.predictions.csv")
+    assert measure_error(before, folder / "truth" / "2026-08.csv") > 2 * known["mse"] ** 0.5
+
+    # A champion drifts once, so that nothing turns in a circle.
+    alarms = [(alarm["action"], alarm["version"]) for alarm in read_lines(store / "alarms.jsonl")]
+    assert len(alarms) == len(set(alarms))
+    assert {action for action, _ in alarms} == {"drift.detected"}

@@ -28,6 +28,7 @@ from tasks.tables.stream import OnRead, open_input
 
 REJECTS_HEADER = b"line,column,value,reason,raw\n"
 THREADS = 3  # blocks that are scored at a time; Polars spreads each over the cores, but not every step of it
+MEMORY = 24 << 20  # bytes of CSV that are scored at a time, unless it is one block alone
 CONNECTING = 10  # seconds that a cluster has to answer
 Group = list[Chunk]
 
@@ -56,7 +57,8 @@ def read_csv(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator[Rea
             check_names(columns)
         scorer = Scorer(batch_run, columns, *names, chunk.to_csv(batch_run.batch), line_end, separator)
         header = extend_header(raw, list(added), separator) + line_end.encode()
-        scored = map_in_order(scorer.score_block, cut_blocks(stream, chunk.line, separator), THREADS)
+        blocks = cut_blocks(stream, chunk.line, separator)
+        scored = map_in_order(scorer.score_block, blocks, THREADS, lambda block: len(block.data), MEMORY)
         yield Reading(scored, header, dict.fromkeys(columns, TEXT) | added, hashing.finish)
 
 
@@ -72,7 +74,7 @@ def read_parquet(chunk: Chunk, batch_run: BatchRun, on_read: OnRead) -> Iterator
         row_bytes = chunk.size / max(1, count_rows(table))  # Nobody knows how many bytes a row was; this is the mean.
 
         def batches() -> Iterator[Any]:
-            for rows in read_rows(table, chunk.start, chunk.stop):
+            for rows in read_rows(table, chunk.start, chunk.stop, row_bytes):
                 yield rows
                 on_read(int(row_bytes * len(rows)))
 

@@ -43,16 +43,28 @@ def user_errors(path: UPath) -> Iterator[None]:
         ) from error
 
 
-def map_in_order(work: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
-    """Yield the results in order, with so many items in work at a time and one more that waits in memory."""
+def map_in_order(
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    threads: int,
+    weigh: Callable[[Item], int] = lambda _: 0,
+    limit: int = 0,
+) -> Iterator[Result]:
+    """Yield the results in order, with so many items in work at a time and one more that waits in memory.
+
+    There are fewer where together they would weigh more than the limit.
+    """
     with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Result]] = deque()
+        waiting: deque[tuple[Future[Result], int]] = deque()
         for item in items:
-            waiting.append(pool.submit(work, item))
+            weight = weigh(item)
+            while waiting and weight + sum(each for _, each in waiting) > limit > 0:
+                yield waiting.popleft()[0].result()
+            waiting.append((pool.submit(work, item), weight))
             if len(waiting) > threads:
-                yield waiting.popleft().result()
+                yield waiting.popleft()[0].result()
         while waiting:
-            yield waiting.popleft().result()
+            yield waiting.popleft()[0].result()
 
 
 def write_file(path: Path, chunks: Iterable[bytes]) -> dict[str, Any]:

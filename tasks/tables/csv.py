@@ -33,6 +33,7 @@ from tasks.tables.quotes import (
 from tasks.tables.stream import check_format
 
 BLOCK_BYTES = 4 << 20  # read at a time; more is no faster, and a block costs some twelve times its size in memory
+BLOCK_LINES = 250_000  # of short lines a block has no more, since every line costs some hundred bytes too
 LONGEST_LINE = 16 << 20  # bytes; beyond it, this is not a text of lines
 BOM = b"\xef\xbb\xbf"
 MARKS = range(0xE000, 0x110000)  # characters for private use first; a text of all of them is 4 MB long
@@ -105,10 +106,10 @@ def cut_blocks(stream: BinaryIO, line: int, separator: str) -> Iterator[Block]:
     Raises:
         UserError: a line has no end in sight, or a quote ends too late.
     """
-    held, seen, more = b"", 0, True
+    held, rest, seen, more = b"", b"", 0, True
     overdue: int | None = None  # line of a record that was given up since a quote in it had not ended in time
     while more:
-        chunk = stream.read(BLOCK_BYTES)
+        chunk, rest = _cut_lines(rest or stream.read(BLOCK_BYTES))
         more = bool(chunk)
         end = chunk.rfind(b"\n") + 1
         if more and not end:
@@ -126,6 +127,17 @@ def cut_blocks(stream: BinaryIO, line: int, separator: str) -> Iterator[Block]:
         if block.data:
             line += int(np.count_nonzero(np.frombuffer(block.data, np.uint8) == NEWLINE))  # A third of count's time.
             yield block
+
+
+def _cut_lines(chunk: bytes) -> tuple[bytes, bytes]:
+    """Cut off what is beyond so many lines as a block may have."""
+    if len(chunk) <= BLOCK_LINES:
+        return chunk, b""
+    ends = np.frombuffer(chunk, np.uint8) == NEWLINE
+    if np.count_nonzero(ends) <= BLOCK_LINES:
+        return chunk, b""
+    end = int(np.flatnonzero(ends)[BLOCK_LINES - 1]) + 1
+    return chunk[:end], chunk[end:]
 
 
 def _find_late_end(text: bytes, separator: str, overdue: int) -> int | None:

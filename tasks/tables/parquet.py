@@ -16,7 +16,7 @@ from tasks.tables.contract import LINE
 from tasks.tables.stream import HashingReader, OnRead, open_input
 
 PolarsPanic = pl.exceptions.PanicException  # a fault of the engine over what is in a file; it is no Exception
-BATCH_ROWS = 100_000  # rows of a Parquet file that are read at a time
+BATCH_ROWS, BATCH_CELLS, BATCH_BYTES = 100_000, 4_000_000, 8 << 20  # of a Parquet file that are read at a time
 ROW_GROUP = 500_000  # rows of a Parquet file that are compressed together
 
 
@@ -56,10 +56,14 @@ def open_parquet(path: str) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
         raise UserError("this is not a Parquet file, whatever its name says") from None
 
 
-def read_rows(table: pl.LazyFrame, start: int, stop: int | None) -> Iterator[pl.DataFrame]:
-    """Read a range of a table's rows, numbered from 1, some at a time."""
+def read_rows(table: pl.LazyFrame, start: int, stop: int | None, row_bytes: float = 0) -> Iterator[pl.DataFrame]:
+    """Read a range of a table's rows, numbered from 1, some at a time: fewer where they are wide or their texts long.
+
+    Polars decodes a row group as a whole, so that its size is what bounds the memory.
+    """
+    at_once = min(BATCH_ROWS, BATCH_CELLS // len(table.collect_schema()), int(BATCH_BYTES / max(1.0, row_bytes)))
     rows = table.slice(start, None if stop is None else stop - start).with_row_index(LINE, start + 1)
-    return rows.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True)
+    return rows.collect_batches(chunk_size=max(1, at_once), maintain_order=True)
 
 
 def count_rows(table: pl.LazyFrame) -> int:

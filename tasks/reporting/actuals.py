@@ -11,14 +11,26 @@ from tasks.tables.inputs import plural
 from tasks.text import as_code, as_text
 
 HEAD = ["version", "matched", "MSE", "promised", "mean predictor", "RMSE", "MAE", "bias", "in its interval"]
+NARROW = ["version", "matched", "MSE", "promised", "mean predictor", "bias", "in its interval"]
+OF_BATCH = ["batch", "matched", "RMSE", "MAE", "bias", "in its interval"]  # each fits into a page of the UI
 SHOWN = 50  # batches that the report names; the index has all
 
 
-def make_cells(result: Performance) -> list[str]:
-    """Write a result as the cells of a table under `HEAD`."""
-    held = "-" if result.coverage is None else f"{result.coverage:.0%} of {result.interval}%"
-    figures = [result.mse, result.promise.mse, result.mean_mse, result.rmse, result.mae, result.bias]
-    return [result.version, f"{result.matched:,}", *map(number, figures), held]
+def make_cells(result: Performance, columns: list[str]) -> list[str]:
+    """Write a result as the cells of a table with some columns."""
+    cells = {
+        "version": result.version,
+        "batch": result.batch,
+        "matched": f"{result.matched:,}",
+        "MSE": number(result.mse),
+        "promised": number(result.promise.mse),
+        "mean predictor": number(result.mean_mse),
+        "RMSE": number(result.rmse),
+        "MAE": number(result.mae),
+        "bias": number(result.bias),
+        "in its interval": "-" if result.coverage is None else f"{result.coverage:.0%} of {result.interval}%",
+    }
+    return [cells[column] for column in columns]
 
 
 def count_rows(entries: list[Entry]) -> str:
@@ -38,23 +50,19 @@ def write_markdown(entries: list[Entry], everything: list[Performance]) -> str:
     parts = [
         "# " + entitle(count_rows(entries)),
         *(f"- {as_code(entry.source)}: {as_text(entry.error)}" for entry in entries if entry.error),
-        _tabulate(new),
+        _tabulate(new, NARROW),
         "## All actuals so far",
-        _tabulate(combine(everything, by_batch=False)),
+        _tabulate(combine(everything, by_batch=False), NARROW),
         "The promise is the error on the version's own test rows. Errors are in the unit of the target, MSE in its "
         "square; a bias above 0 is a prediction that was too high.",
         "## By batch",
-        as_table(["batch", "predicted (UTC)", *HEAD[1:]], map(_cells_of_batch, batches)),
+        _tabulate(batches, OF_BATCH),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _tabulate(results: Iterable[Performance]) -> str:
-    return as_table(HEAD, map(make_cells, results))
-
-
-def _cells_of_batch(result: Performance) -> list[str]:
-    return [result.batch, f"{result.predicted_at:%Y-%m-%d %H:%M}", *make_cells(result)[1:]]
+def _tabulate(results: Iterable[Performance], columns: list[str]) -> str:
+    return as_table(columns, (make_cells(result, columns) for result in results))
 
 
 @task("Report the actuals")
@@ -67,7 +75,7 @@ def report_actuals(entries: list[Entry]) -> None:
 
 def summarize(results: list[Performance], location: str) -> str:
     """Write for the terminal how good each version was by all actuals so far; the last line is their folder alone."""
-    rows = [HEAD, *map(make_cells, combine(results, by_batch=False))]
+    rows = [HEAD, *(make_cells(result, HEAD) for result in combine(results, by_batch=False))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
     return (

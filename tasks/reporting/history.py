@@ -1,6 +1,5 @@
 """The history of the versions as a picture: what each promised, what became of it, and which one served."""
 
-import math
 from collections import Counter
 from datetime import datetime
 from pathlib import Path
@@ -41,7 +40,7 @@ def collect_history(store: Store, rows: Rows, results: list[Performance]) -> "Hi
     """
     from tasks.reporting.history_chart import History  # Matplotlib takes 0.35 s to import.
 
-    tested = [row for row in rows if row["test_mse"] is not None and math.isfinite(row["test_mse"])]
+    tested = [row for row in rows if row["test_mse"] is not None]
     if not tested:
         return None
     target = next((row["target"] for row in tested if row["status"] == "champion"), tested[-1]["target"])

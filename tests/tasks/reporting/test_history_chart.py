@@ -55,6 +55,13 @@ def test_all_that_happened_stands_in_the_chart() -> None:
     }
 
 
+def test_a_champion_serves_until_the_next_one_does() -> None:
+    axes = Figure().add_subplot()
+    draw_errors(axes, make_history(served=weekly(50, 45)))
+    (champion,) = [line for line in axes.lines if line.get_label() == "champion"]
+    assert champion.get_drawstyle() == "steps-post"
+
+
 @pytest.mark.parametrize(
     ("errors", "scale"), [((1.0, 29.0), "linear"), ((1.0, 31.0), "log"), ((0.0, 31.0), "linear"), ((0.0,), "linear")]
 )

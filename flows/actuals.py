@@ -9,6 +9,7 @@ from tasks.actuals.run import check_failures, find_actuals, look_up, read_actual
 from tasks.name import entitle
 from tasks.parameters import Actuals
 from tasks.reporting.actuals import report_actuals
+from tasks.reporting.history import show_history
 from tasks.steps import end_as
 
 
@@ -36,5 +37,6 @@ def actuals(actuals: Actuals = Actuals()) -> str:
     entries = record(new, truths, errors, look_up(new, truths))
     check_promises(entries, actuals.tolerance)
     report_actuals(entries)
+    show_history()
     check_failures(new, errors)
     return new.location

@@ -47,6 +47,10 @@ def retrain(force: bool = False, **training: Any) -> str:
     return str(retrain_flow.fn(Dataset(source="package"), Training(**training), force=force))
 
 
+def retrain_table(**dataset: Any) -> str:
+    return str(retrain_flow.fn(Dataset(**dataset)))
+
+
 def clean(days_later: int = 0, **wishes: Any) -> str:
     """Clean the store, as if so many days had passed."""
     if days_later:

@@ -1,14 +1,16 @@
 """Alarms: what people should know of the champion, each said once.
 
-An alarm is an event that automations react to, a line of the store's `alarms.jsonl`, and a warning in the run's log.
+An alarm is an event that automations react to, a line of the store's `alarms.jsonl`, and in its run an artifact and a
+warning in the log.
 """
 
 from typing import Any, Literal
 
 from tasks.name import entitle, get_name, name_champion
 from tasks.registry.log import ALARMS, append, is_logged, make_entry, read_lines
-from tasks.steps import announce, get_logger
+from tasks.steps import announce, get_logger, show_markdown
 from tasks.storage.store import Store
+from tasks.text import as_text
 
 Alarm = Literal[
     "drift.detected",  # inputs or predictions are no longer distributed as the training rows were
@@ -43,6 +45,7 @@ def raise_alarm(
         return False
     entry = make_entry(name, alarm, version, reason, figures=figures or {})
     get_logger().warning("Alarm %s: %s", alarm, entitle(reason))
+    show_markdown(f"**{alarm}**: {as_text(reason)}", key="alarms", description=f"Alarm of {version}")
     announce(f"linear-neuron.{alarm}", name_champion(get_name()), entitle(version), {"model": get_name(), **entry})
     append(store, entry, ALARMS)
     return True

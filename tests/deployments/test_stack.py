@@ -78,6 +78,8 @@ def test_an_alarm_is_sent_and_the_log_says_who(stack: Stack, webhook: Webhook) -
     alarm = "linear-neuron.approval.awaited"
     text = eventually(lambda: [text for text in webhook.texts if text.startswith(alarm)], 30, "an alarm")[0]
     assert "waits to be promoted: promotion is manual; to promote it: linear-neuron promote " in text
+    (shown,) = [artifact["data"] for artifact in stack.api.artifacts(run["id"]) if artifact["key"] == "alarms"]
+    assert shown.startswith("**approval.awaited**: ")
     entry = json.loads((stack.store / "promotions.jsonl").read_text().splitlines()[-1])
     assert entry["by"] == f"weekly-retrain by hand, run {run['name']}"
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-ALARMING = 0.2  # the usual limit: "Credit Risk Scorecards" by Siddiqi (2006), chapter 9
+ALARMING = 0.2  # the usual limit: "Credit Risk Scorecards" (Wiley, 2006), chapter 9
 # Quantiles 0.999 of the chi-square distribution with 1 to 9 degrees of freedom: NIST/SEMATECH e-Handbook of
 # Statistical Methods, section 1.3.6.7.4.
 CHI_SQUARE = (10.828, 13.816, 16.266, 18.467, 20.515, 22.458, 24.322, 26.125, 27.877)
@@ -50,8 +50,8 @@ def merge_bins(counts: list[int], known: list[int]) -> tuple[list[int], list[int
 def measure(counts: list[int], known: list[int]) -> tuple[float, float]:
     """Compute the PSI of counts against those of the training rows, and what it exceeds by chance once in a thousand.
 
-    Half a row is added to each bin, so that none is empty. Source of the second: Yurdakul and Naranjo (2020),
-    "Statistical properties of the population stability index", Journal of Risk Model Validation 14(4).
+    Half a row is added to each bin, so that none is empty. Source of the second: "Statistical properties of
+    the population stability index", Journal of Risk Model Validation 14(4), 2020.
     """
     if len(counts) < 2:
         return 0.0, 0.0

@@ -44,7 +44,7 @@ def split_change(old: ModelVersion, new: ModelVersion, before: Means, now: Means
 def round_to_sum(parts: list[float], digits: int) -> list[float]:
     """Round parts to so many digits so that they sum to their rounded sum, by the largest remainders.
 
-    Source: the method of Hamilton for apportionment, in "Fair Representation" by Balinski and Young (1982).
+    Source: "Fair Representation" (Yale University Press, 1982), on apportionment by the largest remainders.
     """
     scaled = [part * 10.0**digits for part in parts]
     whole = list(map(math.floor, scaled))

@@ -61,8 +61,9 @@ def find_means(model: ModelVersion) -> list[float]:
 def contribute(model: ModelVersion, values: list[pl.Expr]) -> list[pl.Expr]:
     """Express what each feature adds to the prediction at the training means: weight * (value - training mean).
 
-    These are the Shapley values of a linear model whose features are independent: "Explaining
-    prediction models and individual predictions with feature contributions", Knowledge and Information Systems 41, 2014.
+    These are the Shapley values of a linear model whose features are independent:
+    "Explaining prediction models and individual predictions with feature contributions", Knowledge and Information
+    Systems 41, 2014.
     """
     parts = zip(values, model.weights, find_means(model), strict=True)
     return [((value.cast(F32).cast(F64) - mean) * weight).cast(F32) for value, weight, mean in parts]

@@ -1,5 +1,6 @@
 """The versions in the store and the history of promotions, as rows and as tables for the terminal."""
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,7 +8,8 @@ from tasks.errors import UserError
 from tasks.name import command
 from tasks.parameters import Training
 from tasks.registry.champion import find_standings, read_champion, read_log
-from tasks.registry.versions import list_versions, read_files
+from tasks.registry.summaries import Summary
+from tasks.registry.versions import find_versions, read_summaries
 from tasks.storage.store import Store
 
 WIDTH = 120  # columns of the terminal that the tables fit into
@@ -39,29 +41,31 @@ def list_models(store: Store, newest: int = 0) -> list[dict[str, Any]]:
 
     Of a damaged version nothing else is known, so the other values are None, and its status says so.
     """
-    standings, versions = find_standings(store), list_versions(store)
+    standings, complete = find_standings(store), find_versions(store)
+    summaries = dict(zip(complete, read_summaries(store, complete), strict=True))
+    versions = list(complete)
     serving = [version for version in versions[: -newest or 0] if standings.get(version, ("",))[0] == "champion"]
-    versions = serving + versions[-newest:]
-    return list(store.each(lambda version: _make_row(store, version, *standings.get(version, ("", ""))), versions))
+    return [
+        _make_row(version, summaries[version], *standings.get(version, ("", "")))
+        for version in serving + versions[-newest:]
+    ]
 
 
-def _make_row(store: Store, version: str, status: str, reason: str) -> dict[str, Any]:
+def _make_row(version: str, summary: Summary | None, status: str, reason: str) -> dict[str, Any]:
     row: dict[str, Any] = {"version": version, "created_at": None, "target": None, "features": None, "recipe": None}
     row |= {"test_mse": None, "floor_mse": None, "status": status, "reason": reason, "bytes": None}
-    try:
-        model, files = read_files(store, version)
-        test = model.metrics["test"]
-        return row | {
-            "created_at": model.created_at.isoformat(timespec="seconds"),
-            "target": model.target,
-            "features": model.features,
-            "recipe": Training(**model.training).recipe_name,
-            "test_mse": test["neuron"]["mse"],
-            "floor_mse": test["least_squares"]["mse"],
-            "bytes": sum(file["bytes"] for file in files.values()),
-        }
-    except (UserError, KeyError, TypeError, ValueError):
-        return row | {"status": f"{status} (damaged)".strip()}
+    with suppress(KeyError, TypeError, ValueError):
+        if summary is not None:
+            return row | {
+                "created_at": summary.created_at.isoformat(timespec="seconds"),
+                "target": summary.target,
+                "features": summary.features,
+                "recipe": Training(**summary.training).recipe_name,
+                "test_mse": summary.test["neuron"]["mse"],
+                "floor_mse": summary.test["least_squares"]["mse"],
+                "bytes": summary.bytes,
+            }
+    return row | {"status": f"{status} (damaged)".strip()}
 
 
 def render_models(rows: list[dict[str, Any]]) -> str:

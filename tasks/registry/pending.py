@@ -49,11 +49,11 @@ def find_pending(store: Store, promotion: Promotion) -> dict[str, PendingDecisio
         store: where the versions are.
         promotion: the rules for a version of which nothing was decided; in the mode `try` nothing is decided of it.
     """
-    complete = list_versions(store)
     kept = {name.removesuffix(".json") for name in store.names(PENDING)}
-    lost = set(complete) if promotion.mode != "try" and not read_champion(store) else set()
-    if lost:
-        lost -= {entry["version"] for entry in read_log(store)}
+    lost: set[str] = set()
+    if promotion.mode != "try" and not read_champion(store):
+        lost = set(list_versions(store)) - {entry["version"] for entry in read_log(store)}
+    complete = list_versions(store) if kept | lost else []
     new = PendingDecision(decision=None, promotion=promotion)
     return {version: _read(store, version) or new for version in complete if version in kept | lost}
 

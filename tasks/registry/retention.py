@@ -4,6 +4,7 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from tasks.parameters import Retention
 from tasks.registry.champion import POINTER, Champion, peek, read_champion, read_log, withdraw
 from tasks.registry.pending import PENDING
 from tasks.registry.verify import INDEX, list_files
-from tasks.registry.versions import list_versions, read_versions, version_folder
+from tasks.registry.versions import find_versions, read_summaries, version_folder
 from tasks.steps import get_logger, task
 from tasks.storage.files import TEMPORARY, user_errors
 from tasks.storage.store import MANIFEST, SCRATCH, TRIES, Store, make_conflict
@@ -29,20 +30,20 @@ def find_expired(store: Store, retention: Retention, now: datetime) -> dict[str,
     Kept are the champion, the one before, the newest, those promoted of late, those that an unfinished batch uses, and
     the datasets of all these; of what is unfinished, that which may still be being made.
     """
-    complete, champion, log = list_versions(store), read_champion(store), read_log(store)
+    complete, champion, log = find_versions(store), read_champion(store), read_log(store)
     dead = now - timedelta(hours=retention.leftover_hours)
     batches = _expired_batches(store, champion, now - timedelta(days=retention.batch_days))
     kept = (
         _serving(champion)
-        | _newest(complete, log, retention.newest)
+        | _newest([*complete], log, retention.newest)
         | _promoted_since(log, now - timedelta(days=retention.days))
         | _used_by_batches(store, complete, batches)
     )
     expired = {name for name in complete if name not in kept}
     if not store.local:  # What another run has begun to remove must go; without a pointer nothing can be withdrawn.
-        expired = expired | set(champion.removing) & set(complete) if champion else set()
+        expired = expired | set(champion.removing) & complete.keys() if champion else set()
     leftovers = [name for name in store.names("models") if name not in complete and _started(name) < dead]
-    unused = _unused_datasets(store, [name for name in complete if name not in expired])
+    unused = _unused_datasets(store, complete, expired)
     return {
         **{f"model {name}": version_folder(store, name) for name in sorted(expired)},
         **{f"unfinished model {name}": version_folder(store, name) for name in leftovers},
@@ -75,16 +76,16 @@ def _promoted_since(log: list[dict[str, Any]], since: datetime) -> set[str]:
 def _expired_batches(store: Store, champion: Champion | None, before: datetime) -> list[str]:
     """Find the batches in which nothing has changed since; the champion's newest is left out."""
     changed: dict[str, datetime] = {}
-    for name, at in store.find("predictions").items():
+    for name, found in store.find("predictions").items():
         batch = name.partition("/")[0]
         if BATCH.fullmatch(batch):
-            changed[batch] = max(at, changed.get(batch, at))
+            changed[batch] = max(found.at, changed.get(batch, found.at))
     served = [batch for batch in changed if champion and batch.startswith(f"{champion.version}-")]
     newest = max(served, key=changed.__getitem__, default="")
     return [batch for batch, at in changed.items() if at < before and batch != newest]
 
 
-def _used_by_batches(store: Store, versions: list[str], expired: list[str]) -> set[str]:
+def _used_by_batches(store: Store, versions: Iterable[str], expired: list[str]) -> set[str]:
     with user_errors(store.root):
         batches = [
             name
@@ -94,12 +95,13 @@ def _used_by_batches(store: Store, versions: list[str], expired: list[str]) -> s
     return {version for version in versions if any(batch.startswith(f"{version}-") for batch in batches)}
 
 
-def _unused_datasets(store: Store, kept: list[str]) -> list[str]:
+def _unused_datasets(store: Store, complete: dict[str, str], expired: set[str]) -> list[str]:
     """Find the datasets that no kept version was made from; none where that can't be known of every one of them."""
-    models = list(read_versions(store, kept))
-    used = {model.dataset["sha256"] for model in models if model}
+    summaries = zip(complete, read_summaries(store, complete), strict=True)
+    kept = [summary for version, summary in summaries if version not in expired]
+    used = {summary.dataset for summary in kept if summary}
     names = [name for name in store.names("datasets") if not name.startswith(".")]
-    return [name for name in names if name.partition(".")[0] not in used] if used and None not in models else []
+    return [name for name in names if name.partition(".")[0] not in used] if used and None not in kept else []
 
 
 def _unfinished_backtests(store: Store, before: datetime) -> dict[str, UPath]:
@@ -114,7 +116,7 @@ def _unused_actuals(store: Store, before: datetime) -> dict[str, UPath]:
         known = {INDEX, *list_files(json.loads(store.read(folder / INDEX) or b"{}"))}
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}  # The index is damaged, which `verify` tells; nobody knows what is unused.
-    names = [name for name, at in store.find("actuals", deep=False).items() if at < before and name not in known]
+    names = [name for name, (at, _) in store.find("actuals", deep=False).items() if at < before and name not in known]
     return {f"leftover {folder / name}": folder / name for name in names}
 
 
@@ -126,7 +128,7 @@ def _litter(store: Store, before: datetime, going: set[str]) -> dict[str, UPath]
     models = set(store.names("models")) - going
     found = {}
     for folder in ("", "datasets", PENDING, "predictions", "backtests"):
-        for name, at in store.find(folder, deep=folder != "").items():
+        for name, (at, _) in store.find(folder, deep=folder != "").items():
             path = store.root / folder / name
             orphan = folder == PENDING and path.stem not in models
             if at < before and (orphan or SCRATCH.fullmatch(path.name)):

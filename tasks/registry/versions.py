@@ -5,6 +5,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -19,8 +20,9 @@ from tasks.model import ModelVersion
 from tasks.name import command
 from tasks.parameters import Dataset, ExampleInputs, Training
 from tasks.registry.fingerprint import fingerprint
+from tasks.registry.summaries import Row, Summary, read_rows, write_rows
 from tasks.steps import get_logger, task
-from tasks.storage.files import describe_file, make_temporary, user_errors
+from tasks.storage.files import describe_file, make_temporary, tag_file, user_errors
 from tasks.storage.store import MANIFEST, Store, digest, to_json
 
 
@@ -80,11 +82,28 @@ def publish_version(store: Store, version: str, folder: Path) -> UPath:
 
 def list_versions(store: Store) -> list[str]:
     """List every complete version, oldest first."""
-    if not store.local:  # One listing, in pages, instead of a request for every version.
-        paths = [path.split("/") for path in store.find("models")]
-        return sorted(name for name, *rest in paths if rest == [MANIFEST])
-    with user_errors(store.root):
-        return [name for name in store.names("models") if (version_folder(store, name) / MANIFEST).exists()]
+    return list(find_versions(store))
+
+
+def find_versions(store: Store) -> dict[str, str]:
+    """Find every complete version, oldest first: its name, and a tag that lasts as long as its manifest and model.
+
+    The tag is empty where that can't be told.
+    """
+    if store.local:
+        with user_errors(store.root):
+            tags = dict(_tag_files(store))
+    else:  # One listing, in pages, instead of a request for every version.
+        tags = {path: found.tag for path, found in store.find("models").items()}
+    names = sorted(path.partition("/")[0] for path in tags if path.count("/") == 1 and path.endswith(f"/{MANIFEST}"))
+    pairs = {name: (tags[f"{name}/{MANIFEST}"], tags.get(f"{name}/model.json", "")) for name in names}
+    return {name: " ".join(pair) if all(pair) else "" for name, pair in pairs.items()}
+
+
+def _tag_files(store: Store) -> Iterator[tuple[str, str]]:
+    for path in (f"{name}/{file}" for name in store.names("models") for file in (MANIFEST, "model.json")):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            yield path, tag_file(f"{store.root.path}/models/{path}")
 
 
 def read_manifest(store: Store, version: str) -> dict[str, Any]:
@@ -138,31 +157,68 @@ def _warn(message: str) -> None:
 
 def read_versions(store: Store, versions: Sequence[str]) -> Iterator[ModelVersion | None]:
     """Read many versions, in order; a damaged one is named in the log and is None."""
+    return store.each(lambda name: found[0] if (found := _read(store, name)) else None, versions)
 
-    def read(version: str) -> ModelVersion | None:
-        try:
-            return read_version(store, version)
-        except UserError as error:
-            _warn(str(error))
-            return None
 
-    return store.each(read, versions)
+def _read(store: Store, version: str) -> tuple[ModelVersion, dict[str, Any]] | None:
+    try:
+        return read_files(store, version)
+    except UserError as error:
+        _warn(str(error))
+        return None
+
+
+def summarize(store: Store, version: str) -> Summary | None:
+    """Read what is asked of many versions at once; a damaged version is named in the log and is None."""
+    if (found := _read(store, version)) is None:
+        return None
+    model, files = found
+    return Summary(
+        fingerprint=model.fingerprint,
+        dataset=model.dataset.get("sha256", ""),
+        created_at=model.created_at,
+        target=model.target,
+        features=model.features,
+        training=model.training,
+        test=model.metrics.get("test", {}),
+        bytes=sum(file.get("bytes", 0) for file in files.values()),
+    )
+
+
+def read_summaries(store: Store, complete: dict[str, str]) -> Iterator[Summary | None]:
+    """Summarize the versions that were found, in order; a damaged one is None.
+
+    Those that have not changed since are taken from the file of all, which then gets the rows that it lacked.
+    """
+    before = read_rows(store)
+    rows = {version: row for version, row in before.items() if row.tag and row.tag == complete.get(version)}
+    lacking = [version for version in complete if version not in rows]
+    found = dict(zip(lacking, store.each(lambda version: summarize(store, version), lacking), strict=True))
+    rows |= {
+        name: Row(tag=complete[name], summary=summary) for name, summary in found.items() if summary and complete[name]
+    }
+    if rows != before:
+        write_rows(store, rows)
+    return (rows[version].summary if version in rows else found[version] for version in complete)
 
 
 def find_version(store: Store, wanted: str) -> str | None:
     """Find the newest complete version with this fingerprint."""
-    versions = list_versions(store)[::-1]
-    pairs = zip(versions, read_versions(store, versions), strict=True)
-    return next((version for version, model in pairs if model and model.fingerprint == wanted), None)
+    complete = find_versions(store)
+    summaries = dict(zip(complete, read_summaries(store, complete), strict=True))
+    return next((name for name, it in reversed(summaries.items()) if it and it.fingerprint == wanted), None)
 
 
 def will_be_unchanged(store: Store, dataset: Dataset, training: Training, table: ExampleInputs) -> bool:
     """Whether a retrain will find that nothing has changed, where that is known before the rows are read."""
     from tasks.dataset.sources import know_digest  # Its HTTP client takes a while to import, and `models` needs none.
 
-    sha256 = know_digest(dataset)
-    training = training.resolve(dataset.is_own)
-    return sha256 is not None and find_version(store, fingerprint(sha256, dataset, training, table)) is not None
+    if (sha256 := know_digest(dataset)) is None:
+        return False
+    wanted = fingerprint(sha256, dataset, training.resolve(dataset.is_own), table)
+    if not store.local:  # The flow looks again, and listing a bucket twice takes seconds.
+        return any(row.summary.fingerprint == wanted for row in read_rows(store).values())
+    return find_version(store, wanted) is not None
 
 
 @task("Begin a version")

@@ -1,8 +1,10 @@
 """What every room needs to read and write files: errors as one sentence, threads, digests and scratch folders."""
 
 import hashlib
+import math
 import os
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -18,6 +20,8 @@ from tasks.errors import StoreError
 
 SYNC_BYTES = 32 << 20  # what may wait for the disk; on 300 MB, a tenth of the time is saved at the end
 TEMPORARY = "linear-neuron-scratch-"  # begins the names of folders that are made outside of the store
+
+DOUBT = 2  # seconds after a change in which the next one may bear the same time
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -41,6 +45,15 @@ def user_errors(path: UPath) -> Iterator[None]:
             f"The store refuses {path}: {reason}. "
             "Mend its address, keys, permissions or space, or name another by --store or LINEAR_NEURON_STORE."
         ) from error
+
+
+def to_finite(value: Any) -> Any:
+    """Put None in the place of each number that is not finite, however deep in lists and dicts."""
+    if isinstance(value, dict):
+        return {key: to_finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def map_in_order(
@@ -95,6 +108,16 @@ def digest_file(path: Path | UPath) -> str:
 def describe_file(path: Path | UPath) -> dict[str, Any]:
     """Say of a file what manifests keep: its `sha256` and how many `bytes` it has."""
     return {"sha256": digest_file(path), "bytes": path.stat().st_size}
+
+
+def tag_file(path: str) -> str:
+    """Tag a file of this machine: as long as the tag stays the same, so does the content.
+
+    It is made of the file's number, size and time of change, which no program can set. It is empty just after a change,
+    when the next one may not show.
+    """
+    facts = os.stat(path)  # noqa: PTH116, making a Path would take longer
+    return f"{facts.st_ino}-{facts.st_size}-{facts.st_ctime_ns}" if facts.st_ctime + DOUBT < time.time() else ""
 
 
 def sync_folder(folder: Path) -> None:

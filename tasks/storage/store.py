@@ -5,7 +5,6 @@ The one commit rule is "manifest last": a folder does not exist for readers befo
 
 import hashlib
 import json
-import math
 import os
 import re
 import secrets
@@ -21,7 +20,7 @@ from upath import UPath
 
 from tasks.errors import UserError
 from tasks.name import find_store
-from tasks.storage.files import Item, Result, make_temporary, map_in_order, sync_folder, user_errors
+from tasks.storage.files import Item, Result, make_temporary, map_in_order, sync_folder, to_finite, user_errors
 
 MANIFEST = "manifest.json"
 WHOLE = {"max_concurrency": 1}  # has s3fs get an object at once, instead of asking for its size and then for parts
@@ -37,6 +36,13 @@ class Tagged(NamedTuple):
     tag: str | None  # an object store's ETag
 
 
+class Found(NamedTuple):
+    """What a listing says of a file."""
+
+    at: datetime  # when it last changed
+    tag: str  # an object store's ETag, which is another one when the content is; empty on a disk
+
+
 def digest(data: bytes) -> str:
     """Digest some bytes with sha256, in hex."""
     return hashlib.sha256(data).hexdigest()
@@ -44,15 +50,7 @@ def digest(data: bytes) -> str:
 
 def to_json(value: Any) -> bytes:
     """Write readable JSON, with null for a number that is not finite, which JSON does not know."""
-    return (json.dumps(_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    return (json.dumps(to_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def make_conflict(path: UPath) -> UserError:
@@ -216,20 +214,21 @@ class Store:
             except (FileNotFoundError, NotADirectoryError):  # The latter is what a prefix without objects is.
                 return []
 
-    def find(self, *parts: str, deep: bool = True) -> dict[str, datetime]:
-        """Find what is beneath a folder of the store, or directly in it, by relative names: when each last changed.
+    def find(self, *parts: str, deep: bool = True) -> dict[str, Found]:
+        """Find what is beneath a folder of the store, or directly in it, by relative names.
 
         The folders themselves are among them on a disk; an object store has none.
         """
         folder = self.root.joinpath(*parts)
         with user_errors(folder):
             found = folder.fs.find(folder.path, maxdepth=None if deep else 1, withdirs=True, detail=True)
-        times = {name: info.get("mtime") or info.get("LastModified") for name, info in found.items()}
         prefix = folder.path.rstrip("/") + "/"
         return {
-            name.removeprefix(prefix): at if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC)
-            for name, at in times.items()
-            if at is not None and name.startswith(prefix)
+            name.removeprefix(prefix): Found(
+                at if isinstance(at, datetime) else datetime.fromtimestamp(at, UTC), info.get("ETag", "")
+            )
+            for name, info in found.items()
+            if (at := info.get("mtime") or info.get("LastModified")) is not None and name.startswith(prefix)
         }
 
     def remove(self, path: UPath) -> None:

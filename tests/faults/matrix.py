@@ -115,7 +115,7 @@ class World:
         fs, found = self.store.root.fs, {}
         for path in sorted(fs.find(self.store.root.path)):
             name = path.removeprefix(self.store.root.path.rstrip("/") + "/")
-            if name != ".lock":
+            if name not in (".lock", "models.json"):  # The latter is a copy, which may be there or not.
                 found[NEW.sub("NEW", name)] = plain(name, fs.cat_file(path))
         found |= {f"temporary {path.name}": b"" for path in self.scratch.iterdir()}
         found["promotions.jsonl"] = b"\n".join(f"{a} {v}: {r}".encode() for a, v, r in standing(self.store))

@@ -113,7 +113,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_no_version(store: Store, size:
 def test_what_is_found_has_the_time_of_its_last_change(store: Store) -> None:
     store.write(store.root / "a" / "b" / "c.csv", b"")
     os.utime((store.root / "a" / "b" / "c.csv").path, (10, 10))
-    assert store.find("a")["b/c.csv"] == datetime.fromtimestamp(10, UTC)
+    assert store.find("a")["b/c.csv"].at == datetime.fromtimestamp(10, UTC)
     assert list(store.find("a", deep=False)) == ["b"]
     assert store.find("nothing") == {}
 

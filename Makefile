@@ -16,12 +16,16 @@ run: .venv/done
 up: .venv/done
 	exec $(bin)/linear-neuron up
 
+# What shares one stack, which is killed and started again at first.
+stack = $(shell grep -l silenced tests/deployments/test_*.py)
+
 test: .venv/done
 	$(bin)/coverage erase
-	@# The tests of the stack wait more than they work, so the others run beside them.
-	$(bin)/coverage run -m pytest tests/deployments > .venv/deployments.log 2>&1 & stack=$$!; \
+	@# The tests of servers wait more than they work, so all others run beside them, and those of one stack by themselves.
+	$(bin)/coverage run -m pytest $(stack) > .venv/stack.log 2>&1 & first=$$!; \
+	$(bin)/coverage run -m pytest tests/deployments $(stack:%=--ignore %) > .venv/deployments.log 2>&1 & second=$$!; \
 	$(bin)/coverage run -m pytest tests --ignore tests/deployments; status=$$?; \
-	wait $$stack || status=1; cat .venv/deployments.log; exit $$status
+	wait $$first || status=1; wait $$second || status=1; cat .venv/stack.log .venv/deployments.log; exit $$status
 	$(bin)/coverage combine --quiet
 	$(bin)/coverage report
 
@@ -40,6 +44,7 @@ bench: .venv/done
 	$(bin)/python -m tests.benchmarks.training
 	$(bin)/python -m tests.benchmarks.sources
 	$(bin)/python -m tests.benchmarks.scoring
+	$(bin)/python -m tests.benchmarks.kinds
 	$(bin)/python -m tests.benchmarks.clicking
 
 # As many cases as N of the crash matrix, and as many files as N for the reader of CSV.

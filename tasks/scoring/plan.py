@@ -67,8 +67,11 @@ def find_done(chunk: Chunk, batch_run: BatchRun) -> FileResult | None:
     result = batch_run.done.get((chunk.source.path, chunk.start, chunk.stop))
     if result is None or result.source.size != chunk.source.size:
         return None
-    if result.sha256 != (chunk.file_sha256 or digest_input(chunk.source)):
+    known = bool(chunk.source.tag) and chunk.source.tag == result.source.tag
+    if not known and result.sha256 != (chunk.file_sha256 or digest_input(chunk.source)):
         return None
+    if not known and not result.error:  # A failure stays as it is, since it is told as a new one where it changes.
+        result = result.model_copy(update={"source": chunk.source})  # The next run need not read the file.
     if result.error and result.rows and not result.find_excess(batch_run.batch.max_rejects):
         return None  # More rejects are allowed than in the run before.
     location = locate(batch_run.location)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from io import BufferedReader
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -67,9 +68,14 @@ def map_in_order(
 
     There are fewer where together they would weigh more than the limit.
     """
+    items = iter(items)
+    first = list(islice(items, 2))
+    if len(first) < 2:  # Starting a thread for it would take longer than most work.
+        yield from map(work, first)
+        return
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[Future[Result], int]] = deque()
-        for item in items:
+        for item in chain(first, items):
             weight = weigh(item)
             while waiting and weight + sum(each for _, each in waiting) > limit > 0:
                 yield waiting.popleft()[0].result()

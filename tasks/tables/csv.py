@@ -92,6 +92,8 @@ def extend_header(raw: bytes, names: list[str], separator: str) -> bytes:
 
 def _split_header(raw: bytes, separator: str) -> list[str]:
     """Split the first line into the names of columns; none where its quotes make no sense with this separator."""
+    if raw.isascii() and b'"' not in raw and raw.decode().rstrip("\r\n").replace("\t", "").isprintable():
+        return [name.strip() for name in raw.decode().split(separator)]  # On a small file, all else is half the time.
     block = _cut(raw.removeprefix(BOM), 1, separator, last=True)
     places = [str(place) for place in range(block.text.count(separator.encode()) + 1)]
     header, broken = parse_block(block, places, places)

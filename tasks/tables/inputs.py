@@ -1,6 +1,7 @@
 """Which files a path, a folder, a glob or a URL stands for, for both wings."""
 
 import re
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tasks.errors import UserError
 from tasks.steps import get_logger
+from tasks.storage.files import tag_file
 from tasks.storage.store import locate
 
 MAGIC = re.compile(r"[*?\[]")
@@ -31,6 +33,7 @@ class InputFile(BaseModel):
     name: str  # relative to the folder that all inputs share, without suffixes
     size: int = 0  # bytes
     error: str = ""  # why it can't be read, where that is known before it is read
+    tag: str = ""  # as long as this is the same, so is the content; empty where that can't be told
 
     @property
     def kind(self) -> Literal["csv", "tsv", "parquet"]:
@@ -76,11 +79,10 @@ def list_files(text: str) -> tuple[str, list[InputFile]]:
 def _choose(infos: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
     """Choose what can be read of a folder or glob, and log what is of another kind."""
     infos = [info for info in infos if not LEFT_OUT.search(info["name"])]
-    chosen = [info for info in infos if KNOWN.search(info["name"])]
-    if others := [PurePosixPath(info["name"]).name for info in infos if info not in chosen]:
+    if others := [PurePosixPath(info["name"]).name for info in infos if not KNOWN.search(info["name"])]:
         shown = ", ".join(others[:5]) + (f" and {len(others) - 5} more" if len(others) > 5 else "")
         get_logger().warning("Left out of %s, %s of another kind: %s", text, plural(len(others), "file"), shown)
-    return chosen
+    return [info for info in infos if KNOWN.search(info["name"])]
 
 
 def _is_file(fs: Any, info: dict[str, Any]) -> bool:
@@ -100,4 +102,12 @@ def _describe(fs: Any, info: dict[str, Any]) -> InputFile:
         error = f"this is {'a folder and ' if info['type'] == 'directory' else ''}not a file"
     elif not KNOWN.search(info["name"]):
         error = "its name must end in .csv or .tsv, with .gz or .zst if it is compressed, or in .parquet"
-    return InputFile(path=path, name="", size=info.get("size") or 0, error=error)
+    return InputFile(path=path, name="", size=info.get("size") or 0, error=error, tag="" if error else _tag(fs, info))
+
+
+def _tag(fs: Any, info: dict[str, Any]) -> str:
+    """Tag a file where its file system tells enough: a bucket tells when it was last put, besides what is in it."""
+    if "file" in fs.protocol:
+        with suppress(OSError):  # It may be gone by now.
+            return tag_file(info["name"])
+    return f"{info['ETag']} {info['LastModified']}" if "LastModified" in info else ""

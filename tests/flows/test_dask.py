@@ -52,7 +52,7 @@ def cluster(server: str, tmp_path: Path) -> Iterator[tuple[str, list[subprocess.
         "cwd": tmp_path,
     }
     processes = [subprocess.Popen([*dask, "scheduler", "--port", "0", "--no-dashboard", *options], **quiet)]
-    wait_until(file.exists)
+    wait_until(lambda: file.exists() and file.read_text().endswith("}"))  # It is written bit by bit.
     for _ in range(2):
         command = [*dask, "worker", "--no-nanny", "--no-dashboard", "--nthreads", "1", *options]
         processes.append(subprocess.Popen(command, **quiet))

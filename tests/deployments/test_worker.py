@@ -36,7 +36,7 @@ def test_a_deployments_name_says_whose_store_a_run_uses(monkeypatch: pytest.Monk
         )
         assert job.env["LINEAR_NEURON_NAME"] == name
         assert job.env["LINEAR_NEURON_STORE"] == f"{tmp_path}/models"
-    assert [folder.name for folder in tmp_path.iterdir()] == ["actuals-sales", "inbox-sales"]
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["actuals-sales", "inbox-sales"]
 
 
 def test_only_a_run_that_trains_starts_to_import_keras_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

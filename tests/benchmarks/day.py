@@ -1,0 +1,65 @@
+"""Many runs through one worker of the real stack, one after the other: `python -m tests.benchmarks.day [runs]`.
+
+Every second run is a retrain that finds nothing changed; the others predict an inbox, which has a new file each time.
+Printed at the start and after each quarter: the memory of the processes that last, the size of the server's database,
+and how long a run took from the click to its end.
+"""
+
+import re
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.deployments.helpers import Stack
+
+NOTHING_NEW = {"dataset": {"source": "package"}}
+HEAD = "| after runs | worker MB | server MB | `up` MB | prefect.db MB | s a run |\n|---|---|---|---|---|---|"
+
+
+def measure(stack: Stack) -> list[str]:
+    """The memory of worker, server and `up`, and the size of the database, all in MB."""
+    memory = {"worker start": 0.0, "deployments.server": 0.0, " up --port": 0.0}
+    for pid, command in stack.processes().items():
+        for part in memory:
+            if part in command:
+                memory[part] += int(re.findall(r"VmRSS:\s*(\d+)", Path(f"/proc/{pid}/status").read_text())[0]) / 1000
+    database = sum(path.stat().st_size for path in (stack.store / "prefect").glob("prefect.db*")) / 1e6
+    return [f"{megabytes:.0f}" for megabytes in (*memory.values(), database)]
+
+
+def run_once(stack: Stack, number: int) -> None:
+    """Trigger a run and wait for its end."""
+    if number % 2:
+        (stack.log.parent / "inbox" / f"{number:04}.csv").write_text("id,RM\n1,6.5\n")
+        run = stack.api.trigger({}, "predict/daily-predict")
+    else:
+        run = stack.api.trigger(NOTHING_NEW)
+    stack.api.wait(run, "Completed", seconds=600)
+
+
+def main(runs: int) -> None:
+    """Print a row of the table at each quarter."""
+    with tempfile.TemporaryDirectory() as folder:
+        stack = Stack(Path(folder))
+        (Path(folder) / "inbox").mkdir()
+        stack.start()
+        try:
+            stack.api.wait(stack.api.trigger(NOTHING_NEW), "Completed", seconds=600)
+            sys.stdout.write(f"{HEAD}\n| 0 | {' | '.join(measure(stack))} | |\n")
+            marks, begun = {round(runs * quarter / 4) for quarter in (1, 2, 3, 4)}, time.perf_counter()
+            done = 0
+            for number in range(1, runs + 1):
+                run_once(stack, number)
+                if number in marks:
+                    seconds = (time.perf_counter() - begun) / (number - done)
+                    sys.stdout.write(f"| {number:,} | {' | '.join(measure(stack))} | {seconds:.1f} |\n")
+                    sys.stdout.flush()
+                    done, begun = number, time.perf_counter()
+        finally:
+            stack.stop(signal.SIGINT)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000)

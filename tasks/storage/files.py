@@ -41,7 +41,8 @@ def user_errors(path: UPath) -> Iterator[None]:
         # The S3 client is an optional extra, so its errors (no answer, no keys) can only be told by their module.
         if not isinstance(error, OSError | Timeout) and "botocore" not in type(error).__module__:
             raise
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        silent = "it does not answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+        reason = getattr(error, "strerror", None) or str(error) or silent
         raise StoreError(
             f"The store refuses {path}: {reason}. "
             "Mend its address, keys, permissions or space, or name another by --store or LINEAR_NEURON_STORE."

@@ -23,7 +23,8 @@ from tasks.name import find_store
 from tasks.storage.files import Item, Result, make_temporary, map_in_order, sync_folder, to_finite, user_errors
 
 MANIFEST = "manifest.json"
-WHOLE = {"max_concurrency": 1}  # has s3fs get an object at once, instead of asking for its size and then for parts
+IN_TIME = {"timeout": 300}  # seconds that an object store has for a file or a listing, with all tries
+WHOLE = IN_TIME | {"max_concurrency": 1}  # has s3fs get an object at once, and not ask for its size and then for parts
 REQUESTS = 32  # that an object store answers at a time
 TRIES = 100  # of a change that others get in the way of
 SCRATCH = re.compile(r"\.(.+\.[0-9a-f]{8}|probe-[0-9a-f]{6})")  # names of files that a killed run leaves in the store
@@ -103,7 +104,7 @@ class Store:
         """Write a whole file or nothing: a reader, and a crash at any moment, sees the old bytes or the new."""
         with user_errors(path):
             if not self.local:
-                path.write_bytes(data)  # An object store shows an object when its one put is complete.
+                path.fs.pipe_file(path.path, data, **IN_TIME)  # An object is there when its one put is complete.
             else:
                 with self.writing(path) as scratch:
                     scratch.write_bytes(data)
@@ -156,7 +157,7 @@ class Store:
             return Tagged(self.read(path), None)
         with user_errors(path):
             try:
-                return Tagged(tag=path.fs.info(path.path)["ETag"], data=path.fs.cat_file(path.path, **WHOLE))
+                return Tagged(tag=path.fs.info(path.path, **IN_TIME)["ETag"], data=path.fs.cat_file(path.path, **WHOLE))
             except FileNotFoundError:
                 return Tagged(None, None)
 
@@ -173,7 +174,7 @@ class Store:
         condition = {"IfNoneMatch": "*"} if expected.tag is None else {"IfMatch": expected.tag}
         with user_errors(path):
             try:
-                path.fs.pipe_file(path.path, data, **condition)
+                path.fs.pipe_file(path.path, data, **condition, **IN_TIME)
             except Exception as error:
                 if self.read(path) == data:
                     return True  # Only the reply was lost, and the put was tried again or given up.
@@ -215,13 +216,11 @@ class Store:
                 return []
 
     def find(self, *parts: str, deep: bool = True) -> dict[str, Found]:
-        """Find what is beneath a folder of the store, or directly in it, by relative names.
-
-        The folders themselves are among them on a disk; an object store has none.
-        """
+        """Find what is beneath a folder of the store, or directly in it, by relative names; on a disk folders, too."""
         folder = self.root.joinpath(*parts)
+        wait = {} if self.local else IN_TIME
         with user_errors(folder):
-            found = folder.fs.find(folder.path, maxdepth=None if deep else 1, withdirs=True, detail=True)
+            found = folder.fs.find(folder.path, maxdepth=None if deep else 1, withdirs=True, detail=True, **wait)
         prefix = folder.path.rstrip("/") + "/"
         return {
             name.removeprefix(prefix): Found(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from tasks.errors import UserError
 from tasks.steps import get_logger
 from tasks.storage.files import tag_file
-from tasks.storage.store import locate
+from tasks.storage.store import IN_TIME, is_local, locate
 
 MAGIC = re.compile(r"[*?\[]")
 KNOWN = re.compile(r"\.((csv|tsv)(\.gz|\.zst)?|parquet)$", re.IGNORECASE)
@@ -57,21 +57,22 @@ def list_files(text: str) -> tuple[str, list[InputFile]]:
     """
     path = locate(text)
     fs, name = path.fs, path.path.rstrip("/")
+    wait = {} if is_local(path) else IN_TIME
     try:
-        if fs.isfile(name) or (fs.exists(name) and not fs.isdir(name)):
-            root, infos = str(PurePosixPath(name).parent), [fs.info(name)]
+        if fs.isfile(name, **wait) or (fs.exists(name, **wait) and not fs.isdir(name, **wait)):
+            root, infos = str(PurePosixPath(name).parent), [fs.info(name, **wait)]
             return _address(fs, root), [_describe(fs, infos[0])]
-        if fs.isdir(name):
-            root, infos = name, [info for info in fs.ls(name, detail=True) if _is_file(fs, info)]
+        if fs.isdir(name, **wait):
+            root, infos = name, [info for info in fs.ls(name, detail=True, **wait) if _is_file(fs, info)]
         else:
-            root, infos = MAGIC.split(name)[0].rpartition("/")[0], list(fs.glob(name, detail=True).values())
+            root, infos = MAGIC.split(name)[0].rpartition("/")[0], list(fs.glob(name, detail=True, **wait).values())
             if not infos:
                 raise FileNotFoundError
     except FileNotFoundError:
         raise UserError(f"There is nothing at {text}; name files, folders, globs or URLs that exist.") from None
     except OSError as error:
         raise UserError(
-            f"{text} can't be read: {error.strerror or str(error) or 'its server does not answer'}."
+            f"{text} can't be read: {error.strerror or str(error) or 'its server does not answer in time'}."
         ) from error
     return _address(fs, root), [_describe(fs, info) for info in _choose(infos, text)]
 
@@ -110,4 +111,4 @@ def _tag(fs: Any, info: dict[str, Any]) -> str:
     if "file" in fs.protocol:
         with suppress(OSError):  # It may be gone by now.
             return tag_file(info["name"])
-    return f"{info['ETag']} {info['LastModified']}" if "LastModified" in info else ""
+    return " ".join((info["ETag"].strip('"'), str(info["LastModified"]))) if "LastModified" in info else ""

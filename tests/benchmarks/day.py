@@ -36,7 +36,8 @@ def run_once(stack: Stack, number: int) -> None:
         run = stack.api.trigger({}, "predict/daily-predict")
     else:
         run = stack.api.trigger(NOTHING_NEW)
-    stack.api.wait(run, "Completed", seconds=600)
+    # A retrain is cancelled where an automation, such as that for drift, has just started another.
+    stack.api.wait(run, "Completed", "Cancelled", seconds=600)
 
 
 def main(runs: int) -> None:

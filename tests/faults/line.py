@@ -3,6 +3,7 @@
 import select
 import socket
 import threading
+import time
 from contextlib import suppress
 
 
@@ -15,6 +16,7 @@ class Line:
         self.port = int(self._listener.getsockname()[1])
         self._open: list[socket.socket] = []
         self._is_cut = False
+        self.pace: float | None = None  # seconds that a byte of an answer takes, if it is slow
         self.refused = 0  # connections that were tried while it was cut
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -38,16 +40,20 @@ class Line:
                 continue
             server = socket.create_connection(("127.0.0.1", self._target))
             self._open += [client, server]
-            threading.Thread(target=_carry, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._carry, args=(client, server), daemon=True).start()
 
-
-def _carry(client: socket.socket, server: socket.socket) -> None:
-    """Copy bytes in both directions until either side ends."""
-    other = {client: server, server: client}
-    with suppress(OSError), client, server:
-        while True:
-            for side in select.select(list(other), [], [])[0]:
-                data = side.recv(1 << 16)
-                if not data:
-                    return
-                other[side].sendall(data)
+    def _carry(self, client: socket.socket, server: socket.socket) -> None:
+        """Copy bytes in both directions until either side ends."""
+        other = {client: server, server: client}
+        with suppress(OSError), client, server:
+            while True:
+                for side in select.select(list(other), [], [])[0]:
+                    data = side.recv(1 << 16)
+                    if not data:
+                        return
+                    if side is client or self.pace is None:
+                        other[side].sendall(data)
+                        continue
+                    for byte in data:
+                        time.sleep(self.pace)
+                        client.sendall(bytes([byte]))

@@ -17,7 +17,7 @@ from tasks.dataset.download import dataset_file
 from tasks.storage.store import Store, digest
 from tests.deployments.helpers import Api, eventually
 from tests.faults.line import Line
-from tests.faults.matrix import World, count
+from tests.faults.matrix import SCENARIOS, Scenario, World, count, differ, finish, undisturbed
 
 HEADS = b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n"
 
@@ -92,6 +92,26 @@ def test_whatever_an_address_answers_the_dataset_is_the_pinned_one(
     harm += [("litter", path.name) for path in world.scratch.iterdir()]
     count(f"download: {kind}", harm)
     assert not harm
+
+
+@pytest.mark.parametrize(("kind", "pace"), [("silent", 3600), ("slow", 0.2)])
+@pytest.mark.parametrize("scenario", SCENARIOS[:4], ids=str)
+def test_a_store_that_hardly_answers_is_told_in_a_sentence_and_in_time(
+    s3_worlds: list[World], scenario: Scenario, kind: str, pace: float
+) -> None:
+    world = s3_worlds[0]
+    _, expected = undisturbed(world, scenario)
+    world.reset(scenario)
+    line = Line(urlsplit(os.environ["AWS_ENDPOINT_URL"]).port or 0)
+    line.pace = pace
+    outcome = world.run("impatiently", work=scenario.command, port=line.port, **scenario.arguments)
+    harm = [] if outcome.status == "refused" else [(outcome.status, outcome.message)]
+    harm += [("traceback", outcome.message)] if "\n" in outcome.message else []
+    harm += finish(world, outcome, scenario)
+    harm += differ(expected, world.read())
+    count(f"{kind} on S3", harm)
+    assert not harm
+    assert "does not answer in time" in outcome.message or "Read timeout" in outcome.message
 
 
 def test_a_run_outlives_a_server_that_is_away_for_a_while(server: str, store: Store) -> None:

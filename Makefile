@@ -52,9 +52,10 @@ N ?= 10000
 faults: .venv/done
 	FAULTS=$(N) FUZZ=$(N) $(bin)/python -m pytest tests/faults tests/tasks/tables/test_fuzz.py
 
-# Wrong versions of the core modules, or of MODULES (such as "champion score"), and which of them no test notices.
+# Wrong versions of the core modules, or of MODULES (such as "champion score"), and which of them no test notices;
+# with SAMPLE=40 so many of each module, others with another SEED.
 mutants: .venv/done
-	$(bin)/python -m tests.faults.mutants $(MODULES)
+	SAMPLE=$(SAMPLE) SEED=$(SEED) $(bin)/python -m tests.faults.mutants $(MODULES)
 
 lock: .venv/done
 	$(uv) pip compile --universal --generate-hashes --all-extras --python-version 3.11 --no-header \

@@ -1,6 +1,7 @@
 """Wrong versions of the core modules, one small change each, and whether the modules' own tests notice.
 
-`make mutants` runs all of them, `make mutants MODULES="champion score"` some. Every mutant is a fork of one process
+`make mutants` runs all of them, `make mutants MODULES="champion score"` those of some modules, and with `SAMPLE=40` so
+many of each, which are others with another `SEED`. Every mutant is a fork of one process
 that has imported what is heavy, so that it costs what its tests cost. A process that a test starts
 has the right version.
 """
@@ -8,6 +9,7 @@ has the right version.
 import ast
 import copy
 import os
+import random
 import resource
 import signal
 import sys
@@ -22,19 +24,31 @@ from types import CodeType
 from typing import Any
 
 REGISTRY, SCORING = "tests/tasks/registry/", "tests/tasks/scoring tests/flows/test_predict.py"
+DATASET, TRAINING, TABLES = "tests/tasks/dataset/", "tests/tasks/training/", "tests/tasks/tables"
 MODULES = {  # file in tasks/ -> the tests that have to notice
     "storage/store.py": f"tests/tasks/storage {REGISTRY}test_champion.py {REGISTRY}test_retention.py",
+    "tables/contract.py": f"tests/tasks/scoring/test_columns.py {TABLES} tests/tasks/scoring/test_run.py",
+    "tables/csv.py": TABLES,
+    "tables/quotes.py": TABLES,
+    "dataset/cleaning.py": f"{DATASET}test_snapshot.py {DATASET}test_history.py",
+    "dataset/records.py": f"{DATASET}test_snapshot.py {DATASET}test_history.py",
+    "dataset/snapshot.py": f"{DATASET}test_snapshot.py {DATASET}test_history.py",
+    "dataset/split.py": f"{DATASET}test_split.py {DATASET}test_snapshot.py",
     "registry/champion.py": f"{REGISTRY}test_champion.py {REGISTRY}test_retention.py",
     "registry/log.py": f"{REGISTRY}test_champion.py {REGISTRY}test_catalogue.py",
+    "registry/pending.py": f"{REGISTRY}test_pending.py",
     "registry/promotion.py": f"{REGISTRY}test_promotion.py {REGISTRY}test_pending.py",
     "registry/retention.py": f"{REGISTRY}test_retention.py",
+    "registry/summaries.py": f"{REGISTRY}test_summaries.py",
+    "scoring/batch.py": SCORING,
     "scoring/manifest.py": SCORING,
+    "scoring/plan.py": SCORING,
     "scoring/score.py": SCORING,
-    "training/metrics.py": "tests/tasks/training/test_metrics.py",
-    "training/interval.py": "tests/tasks/training/test_metrics.py",
-    "training/neuron.py": "tests/tasks/training/test_neuron.py",
+    "training/metrics.py": f"{TRAINING}test_metrics.py",
+    "training/interval.py": f"{TRAINING}test_metrics.py",
+    "training/neuron.py": f"{TRAINING}test_neuron.py",
 }
-SECONDS = 120  # after which a mutant counts as noticed
+SECONDS = 300  # after which a mutant counts as noticed
 MEMORY = 6 << 30  # bytes that a mutant may ask for before that counts as noticed, too
 AT_A_TIME = 2
 SWAPS: dict[type, Any] = {
@@ -60,7 +74,7 @@ def mutate(node: ast.AST) -> Iterator[tuple[str, ast.AST]]:
             changed.value = value + 1
         case ast.Expr(value=ast.Call()):
             changed = ast.Pass()
-        case ast.Return(value=ast.expr()):
+        case ast.Return(value=ast.expr()) if ast.unparse(changed) != "return None":
             changed.value = ast.Constant(None)
         case _:
             return
@@ -112,21 +126,33 @@ def start(module: str, path: Path, code: CodeType, tests: list[str]) -> int:
 def find_survivors(name: str, tests: list[str]) -> str:
     """Try every mutant of a module, some at a time, and list those that no test noticed."""
     path, module = Path("tasks", name).resolve(), f"tasks.{name.removesuffix('.py').replace('/', '.')}"
-    mutants, running, alive = list(make_mutants(path)), dict[int, str](), list[str]()
+    everything = list(make_mutants(path))
+    mutants, running, alive, late = choose(everything), dict[int, str](), list[str](), 0
     control = start(module, path, compile(path.read_text(), str(path), "exec"), tests)
     if os.waitpid(control, 0)[1]:
         return f"{name}: its tests fail without any change"
     for what, code in [*mutants, *[("", None)] * AT_A_TIME]:
         if len(running) == AT_A_TIME or (running and not code):
             child, status = os.wait()
+            late += os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGALRM
             alive += [running.pop(child)] if status == 0 else []
+            running.pop(child, None)
         if code:
             running[start(module, path, code, tests)] = what
-    return "\n  ".join([f"{name}: {len(mutants) - len(alive)} of {len(mutants)} noticed", *alive])
+    noticed = f"{len(mutants) - len(alive)} of {len(mutants)} noticed, {late} of them since the tests took too long"
+    return "\n  ".join([f"{name}: {noticed}; {len(everything)} in all", *alive])
+
+
+def choose(mutants: list[tuple[str, CodeType]]) -> list[tuple[str, CodeType]]:
+    """Choose as many as the environment's SAMPLE says by its SEED, in order; all if it says nothing."""
+    count, seed = int(os.environ.get("SAMPLE") or len(mutants)), os.environ.get("SEED") or "1"
+    places = random.Random(seed).sample(range(len(mutants)), min(count, len(mutants)))  # noqa: S311
+    return [mutants[place] for place in sorted(places)]
 
 
 def main() -> None:
     """Try the mutants of the modules that the command line names, or of all."""
+    print(f"seed {os.environ.get('SEED') or '1'}")  # noqa: T201
     for heavy in ("distributed", "moto.server", "polars", "prefect.testing.utilities", "s3fs"):
         import_module(heavy)
 

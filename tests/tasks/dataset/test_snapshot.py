@@ -200,6 +200,29 @@ def test_only_what_is_asked_for_is_kept(take: Take, tmp_path: Path, options: dic
     assert len(take(by_csv(tmp_path), **options).values) == count
 
 
+@pytest.mark.parametrize(
+    ("options", "prices"),
+    [
+        ({"time": "sold_on", "as_of": "2026-01-03"}, [1, 2]),
+        ({"known_at": "paid_on", "as_of": "2026-01-03"}, [1, 3]),
+        ({"time": "sold_on", "known_at": "paid_on", "as_of": "2026-01-03"}, [1, 3]),
+        ({"time": "sold_on", "known_at": "paid_on"}, [1, 2, 3, 4]),
+    ],
+)
+def test_a_row_counts_from_when_it_was_known_or_else_had_happened(
+    take: Take, tmp_path: Path, options: dict[str, object], prices: list[float]
+) -> None:
+    (source := tmp_path / "sales.csv").write_text(
+        "sold_on,paid_on,area,price\n"
+        "2026-01-01,2026-01-01,10,1\n"
+        "2026-01-02,2026-01-03,20,2\n"
+        "2026-01-03,2026-01-02,30,3\n"
+        "2026-01-03,2026-01-03,40,4\n"
+    )
+    snapshot = take(str(source), features=["area"], **options)
+    assert sorted(snapshot.values[:, -1].tolist()) == prices
+
+
 def test_a_sample_is_the_same_share_each_time(take: Take, tmp_path: Path) -> None:
     rows = [(f"a{i}", "2026-01-01", i, i % 7, 3 * i) for i in range(1000)]
     source = write_csv(tmp_path / "sales.csv", *rows)

@@ -20,7 +20,7 @@ from tasks.registry.champion import (
     read_log,
     roll_back,
 )
-from tasks.registry.log import LOG, append
+from tasks.registry.log import LOG, append, log_decision
 from tasks.registry.retention import clean_store
 from tasks.registry.versions import version_folder
 from tasks.storage.store import Store
@@ -331,6 +331,41 @@ def test_a_damaged_line_of_the_log_is_named_with_what_to_do(two: Store) -> None:
     two.write(two.root / LOG, lines[0])  # The advice was followed, and the editor left no line end.
     promote(two, "b", "")
     assert [entry["version"] for entry in read_log(two)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"at": "yesterday", "version": "a", "action": "promoted"}',
+        b'{"at": "2026-01-01T00:00:00+00:00", "version": "a"}',
+        b"7",
+    ],
+)
+def test_a_line_that_says_no_time_or_not_what_was_done_is_damaged(two: Store, line: bytes) -> None:
+    two.write(two.root / LOG, line + b" " * 100)
+    with pytest.raises(UserError) as told:
+        read_log(two)
+    shown = repr((line + b" " * 100)[:80])
+    assert str(told.value) == (
+        f"{two.root / LOG}, line 1, is damaged: {shown}. Restore the file from a copy, or delete that line."
+    )
+
+
+def test_the_pointer_says_no_more_than_it_has_to(two: Store) -> None:
+    promote(two, "a", "first")
+    pointer = json.loads((two.root / POINTER).read_bytes())
+    assert list(pointer) == ["version", "since", "previous", "reason", "entry"]
+    assert pointer["previous"] is None
+
+
+def test_two_decisions_without_a_key_are_two_lines(two: Store) -> None:
+    for _ in range(2):
+        log_decision(two, "refused", "a", "worse")
+    log_decision(two, "refused", "a", "worse", key="mine")
+    log_decision(two, "refused", "a", "worse", key="mine")
+    ids = [entry["id"] for entry in read_log(two)]
+    assert len(set(ids)) == len(ids) == 3
+    assert ids[2] == "mine"
 
 
 def test_pointer_and_log_are_changed_under_one_lock(two: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,30 @@ def test_datasets_that_no_version_was_made_from_go(full: Store) -> None:
     assert full.names("datasets") == ["0" * 64 + ".npz"]
 
 
+def test_the_dataset_of_a_version_goes_with_it(full: Store) -> None:
+    make_version(full, "a2", dataset={"sha256": "2" * 64})
+    for digit in "02":
+        full.write(dataset_file(full, digit * 64, ".npz"), b"used")
+    assert clean_store(full, STRICT) == ["model a", "model a2", "model d", "model e", f"dataset {'2' * 64}.npz"]
+    assert full.names("datasets") == ["0" * 64 + ".npz"]
+
+
+def test_files_of_actuals_that_the_index_does_not_know_go_when_they_are_old(full: Store) -> None:
+    folder = full.root / "actuals"
+    full.write(folder / "index.json", json.dumps({"files": {"kept.csv": {"sha256": "", "bytes": 0}}}).encode())
+    for name, days in (("kept.csv", 9), ("lost.csv", 9), ("new.csv", 0.1), ("deep/lost.csv", 9)):
+        full.write(folder / name, b"")
+        age(folder / name, days)
+    age(folder / "index.json", 9)
+    assert clean_store(full, Retention()) == [f"leftover {folder}/lost.csv"]
+    full.write(folder / "lost.csv", b"")
+    age(folder / "lost.csv", 9)
+    full.write(folder / "index.json", b"{")
+    assert clean_store(full, Retention()) == [], "nobody knows what is in use"
+    full.remove(folder / "index.json")
+    assert f"leftover {folder}/kept.csv" in clean_store(full, Retention(), dry_run=True)
+
+
 def test_a_clock_set_back_makes_no_new_version_an_old_one(full: Store) -> None:
     make_version(full, "0 made by a clock that was set back")
     log_decision(full, "refused", "0 made by a clock that was set back", "")

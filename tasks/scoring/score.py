@@ -73,8 +73,10 @@ class Scorer:
         """Predict a block of CSV. To CSV its lines stay as they are, to Parquet every column is text."""
         good, broken = parse_block(block, self.columns, self.read if self.to_csv else self.columns)
         table, hidden, bad = self.score(good, [RAW] if self.to_csv else self.columns)
-        rejects = pl.concat([self.explain(bad, pl.col(RAW)), broken]).sort("line")
-        bad_lines = b"".join(write_chunks(rejects))
+        rejects = self.explain(bad, pl.col(RAW))
+        if broken.height:
+            rejects = pl.concat([rejects, broken]).sort("line")
+        bad_lines = b"".join(write_chunks(rejects)) if rejects.height else b""
         if not self.to_csv:
             return Scored(table, bad_lines, self.count(table, hidden, rejects))
         lines = write_chunks(table, quote_style="never", line_terminator=self.line_end, separator=self.separator)
@@ -149,7 +151,7 @@ class Scorer:
         return Counts(
             predicted=table.height,
             extrapolated=int(table["extrapolated"].sum()),
-            rejects=dict(rejects["reason"].value_counts().sort("reason").iter_rows()),
+            rejects=dict(rejects["reason"].value_counts().sort("reason").iter_rows()) if rejects.height else {},
             nulls=count_nulls(self.batch_run.model, self.names, rejects),
             **count_predicted(self.batch_run, table["prediction"].to_numpy(), hidden),
         )

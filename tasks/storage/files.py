@@ -101,6 +101,8 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> dict[str, Any]:
                 os.fsync(file.fileno())
                 unsynced = 0
 
+        chunks = iter(chunks)
+        write(next(chunks, b""))  # A header; for what often is but one chunk more, no thread is started.
         for _ in map_in_order(write, chunks, threads=1):
             pass
     return {"sha256": sha256.hexdigest(), "bytes": path.stat().st_size}

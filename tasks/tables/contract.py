@@ -14,6 +14,7 @@ PATTERN = re.compile(r"\*|\^.*\$", re.DOTALL)
 SHOWN = 20  # columns that an error names
 BLANKS = " \t\r\n\f\v"  # what may stand around a number; a no-break space is one byte in Latin-1, and two in UTF-8
 LINE, RAW, LAST = "\0line", "\0raw", "\0last"  # names that no column of a file has
+NO_REJECTS = pl.DataFrame(schema={"line": pl.Int64, "column": TEXT, "value": TEXT, "reason": TEXT, "raw": TEXT})
 
 
 def read_number(name: str, *, strip: bool, decimal_comma: bool) -> pl.Expr:
@@ -92,6 +93,8 @@ def explain_numbers(schema: pl.Schema, limits: Limits, *, decimal_comma: bool) -
 
 def explain_unpredicted(bad: pl.DataFrame, limits: Limits, raw: pl.Expr, *, decimal_comma: bool) -> pl.DataFrame:
     """Return rows without a finite prediction as rejects: a feature is not as it must be, or the sum is not finite."""
+    if not bad.height:
+        return NO_REJECTS  # By queries, this answer would take a small file a tenth of its time.
     found = explain_numbers(bad.schema, limits, decimal_comma=decimal_comma)
     return explain_rejects(bad, [*found, ("prediction", pl.lit(""), pl.lit("overflow"))], raw)
 

@@ -19,7 +19,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from tasks.errors import UserError
-from tasks.tables.contract import LAST, LINE, RAW, TEXT, explain_broken
+from tasks.tables.contract import LAST, LINE, NO_REJECTS, RAW, TEXT, explain_broken
 from tasks.tables.inputs import SEPARATORS
 from tasks.tables.quotes import (
     HIDDEN_NEWLINE,
@@ -199,7 +199,7 @@ def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl
     if block.marks:
         table = table.with_columns(pl.col(TEXT).str.replace_many(block.marks))
     if width is None:
-        return table, explain_broken(table.clear(), pl.Series([], dtype=pl.UInt32), len(columns))
+        return table, NO_REJECTS
     whole = width == len(columns)
     return table.filter(whole), explain_broken(table.filter(~whole), width.filter(~whole), len(columns))
 

@@ -1,8 +1,8 @@
 """CSV as a stream of blocks of whole records, so that a file of any size is read in bounded memory.
 
 What passes through a prediction file must stay the same to the byte, so a block keeps the text of its records.
-Where quotes change what a separator, a line break or a quote means, the block holds a mark in place of that character:
-a record is one line, every separator ends a field, every quote too, until the marks are taken back.
+Where a line break or a quote means nothing, the text of a block holds a mark in place of it, so that a record is one
+line and every quote belongs to the ends of a field, until the marks are taken back.
 
 Of comma, semicolon, tab and bar, the separator of a file is the one that gives its first line the most columns; of
 equals, the first in this order. So `RM;price, EUR;id` has three columns, and `RM;id,price` the two of its comma.
@@ -11,32 +11,22 @@ equals, the first in this order. So `RM;price, EUR;id` has three columns, and `R
 import csv
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from tasks.errors import UserError
 from tasks.tables.contract import LAST, LINE, NO_REJECTS, RAW, TEXT, explain_broken
 from tasks.tables.inputs import SEPARATORS
-from tasks.tables.quotes import (
-    HIDDEN_NEWLINE,
-    HIDDEN_QUOTE,
-    HIDDEN_SEPARATOR,
-    LONGEST_RECORD,
-    NEWLINE,
-    Quotes,
-    find_end,
-)
+from tasks.tables.quotes import LONGEST_RECORD, NEWLINE, Marked, Quotes, find_end
 from tasks.tables.stream import check_format
 
 BLOCK_BYTES = 4 << 20  # read at a time; more is no faster, and a block costs some twelve times its size in memory
 BLOCK_LINES = 250_000  # of short lines a block has no more, since every line costs some hundred bytes too
 LONGEST_LINE = 16 << 20  # bytes; beyond it, this is not a text of lines
 BOM = b"\xef\xbb\xbf"
-MARKS = range(0xE000, 0x110000)  # characters for private use first; a text of all of them is 4 MB long
 
 
 class Header(NamedTuple):
@@ -56,10 +46,8 @@ class Block:
     text: bytes  # the same in UTF-8, a record a line, with marks
     separator: str
     latin: bool = False  # the bytes were not UTF-8, so each was taken as one character, as Latin-1 has it
-    lines: NDArray[np.int64] | None = None  # numbers of the records' first lines, where there are quotes
-    broken: tuple[int, ...] = ()  # which of the records, from 0, are lines that are broken
+    marked: Marked | None = None  # where there are quotes, what they mean
     overdue: int | None = None  # number of the last line with a record that has a quote without an end in time
-    marks: dict[str, str] = field(default_factory=dict)  # mark -> the character that it stands for
 
 
 def read_header(stream: BinaryIO, separators: str = SEPARATORS) -> Header:
@@ -95,7 +83,7 @@ def _split_header(raw: bytes, separator: str) -> list[str]:
     if raw.isascii() and b'"' not in raw and raw.decode().rstrip("\r\n").replace("\t", "").isprintable():
         return [name.strip() for name in raw.decode().split(separator)]  # On a small file, all else is half the time.
     block = _cut(raw.removeprefix(BOM), 1, separator, last=True)
-    places = [str(place) for place in range(block.text.count(separator.encode()) + 1)]
+    places = [str(place) for place in range(_count_separators(block) + 1)]
     header, broken = parse_block(block, places, places)
     return [] if broken.height else [name.strip() for name in header.select(places).row(0)]
 
@@ -170,18 +158,17 @@ def _cut(data: bytes, line: int, separator: str, last: bool) -> Block:
         return Block(line, data, text, separator, latin)
     quotes = Quotes(text if text.endswith(b"\n") else text + b"\n", separator)
     rows = quotes.decide(last)
-    marked, starts = quotes.mark(rows)
-    size = quotes.begin(rows)
-    marks: dict[str, str] = {}
-    for byte, character in (HIDDEN_NEWLINE, "\n"), (HIDDEN_SEPARATOR, separator), (HIDDEN_QUOTE, '"'):
-        if byte in marked:
-            mark = next(mark for mark in map(chr, MARKS) if mark.encode() not in marked)
-            marks[mark] = character
-            marked = marked.replace(bytes([byte]), mark.encode())
-    size = len(text[:size].decode()) if latin else size  # of the same in `data`
-    broken = tuple(np.flatnonzero(np.isin(starts, quotes.broken)).tolist())
+    marked = quotes.mark(rows)
+    size = len(text[: marked.size].decode()) if latin else marked.size  # of the same in `data`
     overdue = None if quotes.overdue is None else line + quotes.overdue
-    return Block(line, data[:size], marked, separator, latin, line + starts, broken, overdue, marks)
+    return Block(line, data[:size], marked.text, separator, latin, marked, overdue)
+
+
+def _count_separators(block: Block) -> int:
+    """Count the separators that end a field."""
+    if block.marked:
+        return block.marked.count_separators()
+    return int(np.count_nonzero(np.frombuffer(block.text, np.uint8) == ord(block.separator)))
 
 
 def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -190,14 +177,14 @@ def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl
     guard = block.text.startswith((BOM, b"x"))
     text = b"\n" * guard + block.text
     places = {name: columns.index(name) for name in wanted} | {LAST: len(columns) - 1}
-    fields = _read_fields(text, len(columns), places, block.separator, None if block.lines is None else '"')
+    fields = _read_fields(text, len(columns), places, block.separator, None if block.marked is None else '"')
     lines = pl.read_lines(text, name=RAW)[guard:]
-    numbers = range(block.line, block.line + lines.height) if block.lines is None else block.lines
-    table = lines.with_columns(pl.Series(LINE, numbers, pl.Int64)).hstack(fields[guard:])
+    numbers = range(lines.height) if block.marked is None else block.marked.starts
+    table = lines.with_columns(block.line + pl.Series(LINE, numbers, pl.Int64)).hstack(fields[guard:])
     width = _count_fields(block, table, len(columns))
     table.drop_in_place(LAST)
-    if block.marks:
-        table = table.with_columns(pl.col(TEXT).str.replace_many(block.marks))
+    if block.marked and block.marked.marks:
+        table = table.with_columns(pl.col(TEXT).str.replace_many(block.marked.marks))
     if width is None:
         return table, NO_REJECTS
     whole = width == len(columns)
@@ -209,11 +196,12 @@ def _count_fields(block: Block, table: pl.DataFrame, columns: int) -> pl.Series 
 
     Where no line lacks its last field, and there are as many separators as there should be, no line has one too many.
     """
-    separators = np.count_nonzero(np.frombuffer(block.text, np.uint8) == ord(block.separator))
-    if separators == table.height * (columns - 1) and not (table[LAST] == "").any() and not block.broken:
+    sound = block.marked is None or not len(block.marked.broken)
+    if sound and _count_separators(block) == table.height * (columns - 1) and not (table[LAST] == "").any():
         return None
-    width = table.select(pl.col(RAW).str.count_matches(block.separator, literal=True) + 1).to_series()
-    return width.scatter(block.broken, 0) if block.broken else width
+    if block.marked:
+        return pl.Series(block.marked.count_fields())
+    return table.select(pl.col(RAW).str.count_matches(block.separator, literal=True) + 1).to_series()
 
 
 def _read_fields(text: bytes, width: int, places: dict[str, int], separator: str, quote: str | None) -> pl.DataFrame:

@@ -1,0 +1,53 @@
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tasks.tables import bits
+
+SIZES = (1, 63, 64, 65, 128, 1000)
+
+
+@pytest.fixture(params=SIZES)
+def text(request: pytest.FixtureRequest) -> NDArray[np.uint8]:
+    places = np.random.default_rng(request.param).integers(0, 5, request.param)
+    drawn: NDArray[np.uint8] = np.frombuffer(b'ab,"\n', np.uint8)[places]
+    return drawn
+
+
+def unpack(mask: bits.Mask, size: int) -> NDArray[np.bool_]:
+    return np.unpackbits(mask.view(np.uint8), bitorder="little")[:size].astype(bool)
+
+
+def test_a_bit_stands_for_each_byte(text: NDArray[np.uint8]) -> None:
+    mask = bits.find_byte(text, ord('"'))
+    assert (unpack(mask, len(text)) == (text == ord('"'))).all()
+    assert bits.count_bits(mask) == (text == ord('"')).sum(), "none is set beyond the text"
+
+
+def test_places_and_bits_are_each_others_inverse(text: NDArray[np.uint8]) -> None:
+    mask = bits.find_byte(text, ord(","))
+    places = bits.list_places(mask)
+    assert places.tolist() == np.flatnonzero(text == ord(",")).tolist()
+    assert (bits.set_bits(places, mask) == mask).all()
+
+
+def test_odd_bits_are_those_inside_of_quotes(text: NDArray[np.uint8]) -> None:
+    odd = bits.mark_odd(bits.find_byte(text, ord('"')))
+    assert unpack(odd, len(text)).tolist() == (np.cumsum(text == ord('"')) % 2 == 1).tolist()
+
+
+def test_neighbours_are_found_across_words(text: NDArray[np.uint8]) -> None:
+    mask, is_comma = bits.find_byte(text, ord(",")), text == ord(",")
+    assert unpack(bits.move_on(mask), len(text)).tolist() == [False, *is_comma[:-1].tolist()]
+    assert unpack(bits.move_back(mask), len(text)).tolist() == [*is_comma[1:].tolist(), False]
+
+
+def test_bits_before_a_place_are_counted(text: NDArray[np.uint8]) -> None:
+    places = np.arange(len(text) + 1)
+    counts = bits.count_before(bits.find_byte(text, ord(",")), places)
+    assert counts.tolist() == [0, *np.cumsum(text == ord(",")).tolist()]
+
+
+def test_bits_are_read_by_their_places(text: NDArray[np.uint8]) -> None:
+    found = bits.is_set(bits.find_byte(text, ord(",")), np.arange(len(text)))
+    assert found.tolist() == (text == ord(",")).tolist()

@@ -16,7 +16,7 @@ from tasks.tables.contract import LINE
 from tasks.tables.stream import HashingReader, OnRead, open_input
 
 PolarsPanic = pl.exceptions.PanicException  # a fault of the engine over what is in a file; it is no Exception
-BATCH_ROWS, BATCH_CELLS, BATCH_BYTES = 100_000, 4_000_000, 8 << 20  # of a Parquet file that are read at a time
+BATCH_ROWS, BATCH_CELLS, BATCH_BYTES = 250_000, 4_000_000, 8 << 20  # of a Parquet file that are read at a time
 ROW_GROUP = 500_000  # rows of a Parquet file that are compressed together
 
 

@@ -11,7 +11,7 @@ from tasks.errors import UserError
 F32, F64, TEXT = pl.Float32(), pl.Float64(), pl.String()
 ADDED = {"prediction": F32, "prediction_low": F32, "prediction_high": F32, "extrapolated": pl.Boolean()}
 PATTERN = re.compile(r"\*|\^.*\$", re.DOTALL)
-SHOWN = 20  # columns that an error names
+SHOWN, LONGEST_NAME = 20, 100  # columns that an error names, and characters of each
 BLANKS = " \t\r\n\f\v"  # what may stand around a number; a no-break space is one byte in Latin-1, and two in UTF-8
 LINE, RAW, LAST = "\0line", "\0raw", "\0last"  # names that no column of a file has
 NO_REJECTS = pl.DataFrame(schema={"line": pl.Int64, "column": TEXT, "value": TEXT, "reason": TEXT, "raw": TEXT})
@@ -149,7 +149,9 @@ def require_columns(columns: list[str], names: list[str]) -> None:
 
 def _describe_columns(columns: list[str], wanted: str) -> tuple[str, str]:
     """Return the columns as an error shows them, and the one whose name is nearest; empty where none is near."""
-    shown = ", ".join(columns[:SHOWN]) + (f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else "")
+    shown = ", ".join(name[:LONGEST_NAME] for name in columns[:SHOWN]) + (
+        f" and {len(columns) - SHOWN} more" if len(columns) > SHOWN else ""
+    )
     alike = [name for name in columns if name.lower() == wanted.lower()] or get_close_matches(wanted, columns, 1)
     return shown, alike[0] if alike else ""
 

@@ -26,6 +26,7 @@ from tasks.tables.stream import check_format
 BLOCK_BYTES = 4 << 20  # read at a time; more is no faster, and a block costs some twelve times its size in memory
 BLOCK_LINES = 250_000  # of short lines a block has no more, since every line costs some hundred bytes too
 LONGEST_LINE = 16 << 20  # bytes; beyond it, this is not a text of lines
+LONGEST_HEADER = 4 << 20  # bytes; the names of 100,000 columns are shorter
 BOM = b"\xef\xbb\xbf"
 
 
@@ -56,10 +57,12 @@ def read_header(stream: BinaryIO, separators: str = SEPARATORS) -> Header:
     Raises:
         UserError: there is no such line, or it is not that of a CSV file as it is read here.
     """
-    raw = stream.readline(LONGEST_LINE)
+    raw = stream.readline(LONGEST_HEADER)
     if not raw.strip():
         raise UserError(f"{'line 1' if raw else 'the file'} is empty; the first line must name the columns")
     check_format(raw)
+    if len(raw) >= LONGEST_HEADER:
+        raise UserError(f"line 1 is longer than {LONGEST_HEADER >> 20} MB; it must be the names of the columns")
     candidates = [separator for separator in separators if separator.encode() in raw] or separators[:1]
     columns, separator = max(((_split_header(raw, each), each) for each in candidates), key=lambda found: len(found[0]))
     if not columns:

@@ -4,10 +4,11 @@ import gzip
 import hashlib
 import io
 import os
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from backports import zstd
 from upath import UPath
@@ -18,10 +19,12 @@ from tasks.storage.store import is_local, locate
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-READ_BYTES = 1 << 20
+READ_BYTES, PACKED_BYTES = 1 << 20, 1 << 17  # at a time; of a packed file less, since it counts as unpacked by then
 OnRead = Callable[[int], None]  # is called after every read with the number of bytes as they are stored
 ANSWER_SECONDS, SILENT_SECONDS = 300, 60  # that a web server has for each answer, which is 5 MB, and between two bytes
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
+UNPACKED_FREE, UNPACKED_TIMES = 32 << 20, 100  # bytes a file may unpack to, beside so many times what is stored of it
+CORRUPT = (gzip.BadGzipFile, EOFError, zlib.error, zstd.ZstdError)
 
 
 def check_format(first_line: bytes) -> None:
@@ -32,8 +35,27 @@ def check_format(first_line: bytes) -> None:
     """
     if first_line.startswith(UTF16):
         raise UserError("this is UTF-16 text; save it as UTF-8")
+    if b"\0" in first_line:
+        raise UserError(
+            "its first line has zero bytes, so it is no text; save it as CSV, and name it .gz or .zst if packed"
+        )
     if b"\r" in first_line.rstrip(b"\r\n"):
         raise UserError("its lines end with a carriage return alone; save it with line feeds")
+
+
+def check_unpacked(unpacked: int, stored: int) -> None:
+    """Refuse what unpacks to so much more than is stored of it that it may be made to fill the disk or the memory.
+
+    Apache POI draws the line at 100 times as well (ZipSecureFile, The Apache Software Foundation, 2014).
+
+    Raises:
+        UserError: says what to do with a table that is like this.
+    """
+    if unpacked > UNPACKED_FREE + UNPACKED_TIMES * stored:
+        raise UserError(
+            f"it unpacks to more than {UNPACKED_TIMES} times its size, as a file does that is made to fill a disk; "
+            "if it is a real table, unpack it and give it as CSV"
+        )
 
 
 def _identify(stat: os.stat_result) -> tuple[int, ...]:
@@ -47,7 +69,7 @@ class HashingReader(io.RawIOBase):
     def __init__(self, path: UPath, file: BinaryIO, size: int | None, on_read: OnRead) -> None:
         self._path, self._file, self._left, self._on_read = path, file, size, on_read
         self._identity = _identify(os.fstat(file.fileno())) if is_local(path) else None
-        self.sha256 = hashlib.sha256()
+        self.sha256, self.stored = hashlib.sha256(), 0  # of what was read, and how many bytes that are
 
     def readable(self) -> bool:
         """Say yes to io.BufferedReader, which asks."""
@@ -58,6 +80,7 @@ class HashingReader(io.RawIOBase):
         view = memoryview(buffer)[: self._left]
         count = self._file.readinto(view)  # type: ignore[attr-defined]
         self.sha256.update(view[:count])
+        self.stored += count
         if self._left is not None:
             self._left -= count
         self._on_read(count)
@@ -97,14 +120,36 @@ class HashingReader(io.RawIOBase):
             return True
 
 
+class Unpacked:
+    """The content of a compressed file, as far as it is no bomb."""
+
+    def __init__(self, content: gzip.GzipFile | zstd.ZstdFile, hashing: HashingReader) -> None:
+        self._content, self._hashing, self._bytes = content, hashing, 0
+
+    def read(self, size: int = -1) -> bytes:
+        """Read so many bytes, or what is left."""
+        return self._count(self._content.read(size))
+
+    def readline(self, size: int = -1) -> bytes:
+        """Read to the end of a line, or so many bytes."""
+        return self._count(self._content.readline(size))
+
+    def _count(self, data: bytes) -> bytes:
+        self._bytes += len(data)
+        check_unpacked(self._bytes, self._hashing.stored)
+        return data
+
+
 @contextmanager
 def _open_in_time(location: UPath) -> Iterator[BinaryIO]:
     """Open a file or URL, and turn what a web server is too slow for into one sentence."""
     if location.protocol in ("http", "https"):
         from aiohttp import ClientTimeout
 
-        limits = {"timeout": ClientTimeout(total=ANSWER_SECONDS, sock_read=SILENT_SECONDS)}
-        location = UPath(location, **location.storage_options, client_kwargs=limits)
+        client: dict[str, Any] = {"timeout": ClientTimeout(total=ANSWER_SECONDS, sock_read=SILENT_SECONDS)}
+        # A file comes as it is stored; what a server packs for the way would be unpacked to any size.
+        client |= {"headers": {"Accept-Encoding": "identity"}, "auto_decompress": False}
+        location = UPath(location, **location.storage_options, client_kwargs=client)
     try:
         with location.open("rb") as file:
             yield file
@@ -124,20 +169,24 @@ def open_input(
     Raises:
         ChangedError: the file changed meanwhile, so that whatever else is wrong says nothing of it.
         UnavailableError: a web server is too slow.
+        UserError: it can't be unpacked, or to far too much.
     """
     location = locate(path)
     with _open_in_time(location) as file:
         file.seek(start)
         hashing = HashingReader(location, file, None if stop is None else stop - start, on_read)
-        content = io.BufferedReader(hashing, READ_BYTES)
+        gz, zst = (path.lower().endswith(suffix) for suffix in (".gz", ".zst"))
+        content = io.BufferedReader(hashing, PACKED_BYTES if gz or zst else READ_BYTES)
         try:
-            if path.lower().endswith(".gz"):
-                yield cast(BinaryIO, gzip.GzipFile(fileobj=content)), hashing
-            elif path.lower().endswith(".zst"):
-                yield cast(BinaryIO, zstd.ZstdFile(content)), hashing
+            if gz:
+                yield cast(BinaryIO, Unpacked(gzip.GzipFile(fileobj=content), hashing)), hashing
+            elif zst:
+                yield cast(BinaryIO, Unpacked(zstd.ZstdFile(content), hashing)), hashing
             else:
                 yield content, hashing
         except Exception as error:
             if hashing.has_changed() or type(error).__name__ == "FileExpired":  # The latter is what s3fs says.
                 raise ChangedError from error
+            if isinstance(error, CORRUPT):
+                raise UserError(f"it can't be unpacked ({error}); pack it anew, or give it as it is") from error
             raise

@@ -1,5 +1,6 @@
 """The predict flow as a whole, on a real server: whole or not at all, once and not twice, on one machine or several."""
 
+import gzip
 import os
 import re
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from backports import zstd
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
@@ -262,6 +264,20 @@ def test_a_run_reports_on_the_files_it_was_asked_for(served: Store, inbox: Path,
     assert "Predicted     1 row, 0 of them outside the range trained on\nRejected      0 rows\n" in told
     (location,) = (served.root / "predictions").iterdir()
     assert [result.source.name for result in read_manifest(str(location)).inputs] == ["a", "b"]
+
+
+def test_bombs_fail_early_and_the_others_are_predicted(served: Store, inbox: Path, predict: Predict) -> None:
+    (inbox / "c.csv.zst").write_bytes(zstd.compress(b"id,RM\n" + (b"0" * 1000 + b",5\n") * 50_000))
+    (inbox / "d.csv.gz").write_bytes(gzip.compress(bytes(40 << 20)))
+    pl.DataFrame({"RM": pl.repeat(5, 40 << 20, dtype=pl.UInt8, eager=True)}).write_parquet(
+        inbox / "e.parquet", row_group_size=40 << 20
+    )
+    with pytest.raises(
+        UserError, match=r"3 of 5 files can't be predicted: .*/c\.csv\.zst: it unpacks to more than 100"
+    ):
+        predict(Batch(inputs=[str(inbox)], max_rejects=1))
+    (folder,) = Path(served.root.path, "predictions").iterdir()
+    assert sorted(contents(str(folder))) == ["a.predictions.csv", "a.rejects.csv", "b.predictions.csv"]
 
 
 def test_a_file_that_fails_fails_alone_and_the_run_tells_it(served: Store, inbox: Path, run_cli: Run) -> None:

@@ -86,7 +86,7 @@ def test_a_first_line_without_an_end_is_refused() -> None:
 
 
 def test_an_error_shows_the_start_of_a_long_name() -> None:
-    with pytest.raises(UserError, match="there is no column 'RM' among x{100}; name the one"):
+    with pytest.raises(UserError, match=r"there is no column 'RM' among x{100}; name the one"):
         find_columns(["x" * 1_000_000], ["RM"], {}, [])
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.dataset.boston import FILE, read_snapshot
 from tasks.dataset.rows import Column, Origin, Rows, Snapshot, Split
-from tasks.dataset.split import check_columns, example_inputs, select_features, split, split_rows
+from tasks.dataset.split import check_columns, example_inputs, extract_features, select_features, split, split_rows
 from tasks.errors import UserError
 from tasks.parameters import Dataset
 
@@ -51,6 +51,7 @@ def test_a_validation_split_that_leaves_no_row_is_refused(snapshot: Snapshot) ->
     few = replace(snapshot, values=snapshot.values[:10])
     with pytest.raises(UserError, match=r"0\.99 leaves no row of 8 to fit"):
         split_rows(few, "MEDV", 0.99)
+    assert len(split_rows(few, "MEDV", 0.8).train) == 1
 
 
 def test_features_are_picked_by_name_in_the_order_asked_for(snapshot: Snapshot) -> None:
@@ -117,10 +118,21 @@ def test_names_that_the_dataset_lacks_are_refused_and_the_right_ones_listed(
 
 def test_shapes_and_first_row_are_the_tutorials(snapshot: Snapshot, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("DEBUG", logger="linear_neuron")
-    split(snapshot, Dataset(), 0.3)
+    rows = split(snapshot, Dataset(), 0.3)
+    assert (len(rows.names), rows.train.y[0]) == (13, 15.2)
     assert caplog.messages[0] == "Rows to learn from: (404, 13), to test on: (102, 13)"
     assert "RM 6.142, AGE 91.7, DIS 3.9769, RAD 4" in caplog.messages[1]
     assert caplog.messages[1].endswith("LSTAT 18.72; MEDV 15.2")
+
+
+def test_the_steps_check_names_and_rows(snapshot: Snapshot) -> None:
+    with pytest.raises(UserError, match="no target 'price' in Boston housing"):
+        split(snapshot, Dataset(target="price"), 0.3)
+    rows = split(snapshot, Dataset(), 0.3)
+    assert extract_features(rows, Dataset(features=["RM"])).train.x.shape == (282, 1)
+    few = replace(snapshot, values=snapshot.values[:4])
+    with pytest.raises(UserError, match="There are too few rows"):
+        extract_features(split(few, Dataset(), 0.3), Dataset(features=["RM"]))
 
 
 def own_table(rows: int, times: bool) -> Snapshot:

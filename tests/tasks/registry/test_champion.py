@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -155,6 +156,17 @@ def test_a_comparison_with_a_champion_that_has_changed_since_is_off(two: Store) 
     stale = PromotionDecision(promote=True, reason="", figures={}, champion=None)
     with pytest.raises(UserError, match="b was compared with None, but a is champion by now"):
         promote(two, "b", "", stale)
+
+
+@pytest.mark.parametrize("change", [lambda store: promote(store, "a", ""), lambda store: roll_back(store, "")])
+def test_a_change_that_others_always_come_before_is_given_up(
+    two: Store, monkeypatch: pytest.MonkeyPatch, change: Callable[[Store], object]
+) -> None:
+    promote(two, "a", "")
+    promote(two, "b", "")
+    monkeypatch.setattr(Store, "swap", lambda *_: False)
+    with pytest.raises(UserError, match=r"champion\.json is being changed by too many others at once; try again\."):
+        change(two)
 
 
 def test_promoting_the_champion_again_keeps_the_one_before(two: Store) -> None:

@@ -60,6 +60,12 @@ def move_back(mask: Mask) -> Mask:
     return moved
 
 
+def has_pair(text: bytes, first: bytes, second: bytes) -> bool:
+    """Whether one byte stands before another somewhere."""
+    array = np.frombuffer(text, np.uint8)
+    return bool((find_byte(array, ord(first)) & move_back(find_byte(array, ord(second)))).any())
+
+
 def count_bits(mask: Mask) -> int:
     """Count the bits that are set."""
     return int(np.bitwise_count(mask).sum())

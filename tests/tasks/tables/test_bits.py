@@ -42,6 +42,13 @@ def test_neighbours_are_found_across_words(text: NDArray[np.uint8]) -> None:
     assert unpack(bits.move_back(mask), len(text)).tolist() == [*is_comma[1:].tolist(), False]
 
 
+@pytest.mark.parametrize(
+    ("text", "has"), [("x" * 63 + "ab", True), ("ba" * 40 + "b", True), ("ba", False), ("a", False)]
+)
+def test_a_pair_of_bytes_is_found(text: str, has: bool) -> None:
+    assert bits.has_pair(text.encode(), b"a", b"b") == has
+
+
 def test_bits_before_a_place_are_counted(text: NDArray[np.uint8]) -> None:
     places = np.arange(len(text) + 1)
     counts = bits.count_before(bits.find_byte(text, ord(",")), places)

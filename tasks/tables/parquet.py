@@ -18,7 +18,11 @@ from tasks.tables.stream import HashingReader, OnRead, check_unpacked, open_inpu
 
 PolarsPanic = pl.exceptions.PanicException  # a fault of the engine over what is in a file; it is no Exception
 BATCH_ROWS, BATCH_CELLS, BATCH_BYTES = 250_000, 4_000_000, 8 << 20  # of a Parquet file that are read at a time
-ROW_GROUP = 500_000  # rows of a Parquet file that are compressed together
+DECODED_CELLS = 16_000_000  # of a wide row group that are decoded at a time; each time it is looked for its place again
+ROW_GROUP, GROUP_CELLS = (
+    500_000,
+    16_000_000,
+)  # rows of a Parquet file that are compressed together, fewer of many columns
 
 
 @contextmanager
@@ -62,11 +66,15 @@ def open_parquet(path: str) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
 def read_rows(table: pl.LazyFrame, start: int, stop: int | None, row_bytes: float = 0) -> Iterator[pl.DataFrame]:
     """Read a range of a table's rows, numbered from 1, some at a time: fewer where they are wide or their texts long.
 
-    Polars decodes a row group as a whole, so that its size is what bounds the memory.
+    Of a row group so many rows are decoded as `DECODED_CELLS` says. The bytes of a column in it are read as a whole.
     """
-    at_once = min(BATCH_ROWS, BATCH_CELLS // len(table.collect_schema()), int(BATCH_BYTES / max(1.0, row_bytes)))
-    rows = table.slice(start, None if stop is None else stop - start).with_row_index(LINE, start + 1)
-    return rows.collect_batches(chunk_size=max(1, at_once), maintain_order=True)
+    columns = len(table.collect_schema())
+    at_once = max(1, min(BATCH_ROWS, BATCH_CELLS // columns, int(BATCH_BYTES / max(1.0, row_bytes))))
+    decoded = max(1, DECODED_CELLS // columns // at_once) * at_once
+    end = count_rows(table) if stop is None else stop
+    for first in range(start, end, decoded):
+        rows = table.slice(first, min(decoded, end - first)).with_row_index(LINE, first + 1)
+        yield from rows.collect_batches(chunk_size=at_once, maintain_order=True)
 
 
 def count_rows(table: pl.LazyFrame) -> int:
@@ -79,9 +87,14 @@ def write_parquet(
 ) -> None:
     """Write tables as one Parquet file with some metadata, in bounded memory."""
     table = register_io_source(lambda *_: tables, schema=schema)
-    table.sink_parquet(path, row_group_size=ROW_GROUP, metadata=metadata)
+    _sink(table, path, metadata)
 
 
 def join_parquet(path: Path, pieces: list[Path], metadata: dict[str, str]) -> None:
     """Join files into the one Parquet file that `write_parquet` would have made of them, to the byte."""
-    pl.scan_parquet(pieces, glob=False).sink_parquet(path, row_group_size=ROW_GROUP, metadata=metadata)
+    _sink(pl.scan_parquet(pieces, glob=False), path, metadata)
+
+
+def _sink(table: pl.LazyFrame, path: Path, metadata: dict[str, str]) -> None:
+    rows = max(1, min(ROW_GROUP, GROUP_CELLS // len(table.collect_schema())))
+    table.sink_parquet(path, row_group_size=rows, metadata=metadata)

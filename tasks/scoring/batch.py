@@ -1,27 +1,19 @@
 """A batch as a whole: where its outputs stand, and what its manifest says."""
 
 import json
-import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from upath import UPath
 
 from tasks.errors import WorkError
 from tasks.parameters import Batch
-from tasks.scoring.columns import describe_model
 from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult, Manifest, add_up
 from tasks.scoring.models import find_models
 from tasks.steps import get_logger, is_deployed, task
-from tasks.storage.files import TEMPORARY, describe_file, write_file
-from tasks.storage.store import MANIFEST, Store, digest, is_local, locate, to_json
+from tasks.storage.store import MANIFEST, Store, digest, locate, to_json
 from tasks.tables.inputs import InputFile, plural
-from tasks.tables.parquet import join_parquet
 
-READ_BYTES = 4 << 20  # how much of a range's output is copied at a time
-OUTPUTS = ".predictions.csv", ".predictions.tsv", ".predictions.parquet", ".rejects.csv"
 EARLIER = "0.json"  # results of earlier runs; by its name they are read before the newer ones
 
 
@@ -90,70 +82,17 @@ def invalidate_manifest(groups: list[list[Chunk]], batch_run: BatchRun) -> None:
         (home.root / MANIFEST).unlink(missing_ok=True)
 
 
-def join_ranges(ranges: list[FileResult], batch_run: BatchRun) -> FileResult:
-    """Join the outputs of all ranges of a file, and return the result of the file."""
-    ranges = sorted(ranges, key=lambda result: result.start)
-    joined = FileResult(source=ranges[0].source, sha256=ranges[0].sha256)
-    for result in ranges:
-        joined.add(result)
-    if error := next((result.error for result in ranges if result.error), ""):
-        return FileResult(source=joined.source, error=error)
-    joined.fail_for_excess(batch_run.batch.max_rejects)
-    if not joined.error:
-        joined.predicted_at = max((result.predicted_at for result in ranges if result.predicted_at), default=None)
-    home = Store(batch_run.location)
-    for kind in (".rejects.csv",) if joined.error else OUTPUTS:
-        if pieces := [home.root / name for result in ranges for name in result.outputs if name.endswith(kind)]:
-            name = joined.source.name + kind
-            with home.writing(home.root / name) as scratch:
-                _join(pieces, scratch, kind, batch_run)
-                joined.outputs[name] = describe_file(scratch)
-    return joined
-
-
-def _join(pieces: list[UPath], target: Path, kind: str, batch_run: BatchRun) -> None:
-    """Write the pieces of one output into one file; of rejects, only the first one's header is taken over."""
-    if not kind.endswith("parquet"):
-        write_file(target, _read_pieces(pieces, one_header=kind == ".rejects.csv"))
-        return
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
-        local = [_local(piece, Path(folder) / str(index)) for index, piece in enumerate(pieces)]
-        join_parquet(target, local, describe_model(batch_run.model))
-
-
-def _local(path: UPath, copy: Path) -> Path:
-    if is_local(path):
-        return Path(path.path)
-    path.fs.get_file(path.path, str(copy))
-    return copy
-
-
-def _read_pieces(pieces: list[UPath], *, one_header: bool) -> Iterator[bytes]:
-    for index, piece in enumerate(pieces):
-        with piece.open("rb") as file:
-            if one_header and index:
-                file.readline()
-            while data := file.read(READ_BYTES):
-                yield data
-
-
 @task("Publish the batch")
 def publish_batch(results: list[FileResult], files: list[InputFile], batch_run: BatchRun) -> Manifest:
-    """Join ranges, write the manifest, and only then remove what is no longer needed."""
-    by_file: dict[str, list[FileResult]] = {}
-    for result in results:
-        by_file.setdefault(result.source.path, []).append(result)
-    inputs = [
-        ranges[0] if ranges[0].stop is None else join_ranges(ranges, batch_run) for _, ranges in sorted(by_file.items())
-    ]
+    """Write the manifest of the files' results, and only then remove what is no longer needed."""
     home = Store(batch_run.location)
     manifest = Manifest(
         batch=home.root.name,
         version=batch_run.model.version,
         created_at=datetime.now(UTC),
         settings=batch_run.batch,
-        total=add_up(inputs),
-        inputs=inputs,
+        total=add_up(results),
+        inputs=results,
         asked=sorted(file.path for file in files),
     )
     home.write(home.root / MANIFEST, to_json(manifest.model_dump(mode="json")))

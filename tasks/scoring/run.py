@@ -1,10 +1,11 @@
 """Score files of any size as streams; the outputs of a file, or of a range of one, are written whole or not at all."""
 
+import heapq
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from itertools import chain
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -15,6 +16,7 @@ from tasks.errors import ChangedError, StoreError, UnavailableError, UserError
 from tasks.parameters import Batch
 from tasks.progress import progress
 from tasks.scoring.columns import describe_model, find_inputs, list_added
+from tasks.scoring.join import join_results
 from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult
 from tasks.scoring.plan import digest_input
 from tasks.scoring.score import Scored, Scorer
@@ -167,23 +169,34 @@ def score_group(group: Group, batch_run: BatchRun) -> list[FileResult]:
     return results
 
 
-def score_groups(groups: list[Group], batch_run: BatchRun) -> list[FileResult]:
-    """Score the groups where the batch says, and return the results of all their chunks, in order.
+def score_groups(groups: list[Group], kept: list[FileResult], batch_run: BatchRun) -> list[FileResult]:
+    """Score the groups where the batch says, and join the ranges of a file as they come.
+
+    Args:
+        groups: what is left to score, in the order of the files' paths.
+        kept: results that stand already.
+        batch_run: the batch.
+
+    Returns:
+        The results of all files, in the order of their paths.
 
     Raises:
-        UserError: there is no cluster.
+        UserError: there is no cluster, or what it wrote can't be joined.
     """
-    if not groups:
-        return []
     todo = batch_run.model_copy(update={"earlier": []})  # Workers need not know what is done.
-    results: list[FileResult] = []
-    with cluster_errors(batch_run.batch):
-        for group, outcome in zip(groups, _run_groups(groups, todo), strict=True):
-            if isinstance(outcome, BaseException):
-                results += [chunk.new_result(f"the step that scored it was lost ({outcome})") for chunk in group]
-            else:
-                results += outcome
-    return results
+    scored = chain.from_iterable(map(_take_outcome, groups, _run_groups(groups, todo)))
+    return list(join_results(heapq.merge(sorted(kept, key=_find_place), scored, key=_find_place), batch_run))
+
+
+def _find_place(result: FileResult) -> tuple[str, int]:
+    return result.source.path, result.start
+
+
+def _take_outcome(group: Group, outcome: list[FileResult] | BaseException) -> list[FileResult]:
+    """Return the results of a group, or that the step was lost."""
+    if not isinstance(outcome, BaseException):
+        return outcome
+    return [chunk.new_result(f"the step that scored it was lost ({outcome})") for chunk in group]
 
 
 @contextmanager
@@ -200,25 +213,30 @@ def cluster_errors(batch: Batch) -> Iterator[None]:
         raise UserError(f"{message}. Start one, or predict with --runner local.") from error
 
 
-def _run_groups(groups: list[Group], batch_run: BatchRun) -> Iterable[list[FileResult] | BaseException]:
-    """Run a step a group, and return its results or the error that it was lost by.
+def _run_groups(groups: list[Group], batch_run: BatchRun) -> Iterator[list[FileResult] | BaseException]:
+    """Run a step a group, and yield its results or the error that it was lost by, in order and as soon as may be.
 
     In this process one at a time, since each one uses all cores.
     """
     address = batch_run.batch.dask_address or None
+    if not groups:
+        return
     if batch_run.batch.runner == "local" and not is_recorded():
-        return [score_group(group, batch_run) for group in groups]
-    if not is_recorded():
-        from distributed import Client
+        yield from map(score_group, groups, repeat(batch_run))
+        return
+    with cluster_errors(batch_run.batch):
+        if not is_recorded():
+            from distributed import Client
 
-        with Client(address, timeout=CONNECTING) as client:  # type: ignore[no-untyped-call]
-            futures = client.map(score_group.fn, groups, batch_run=batch_run, pure=False)
-            return [future.exception() or future.result() for future in futures]
-    runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
-    if batch_run.batch.runner == "dask":
-        from prefect_dask.task_runners import DaskTaskRunner
+            with Client(address, timeout=CONNECTING) as client:  # type: ignore[no-untyped-call]
+                futures = client.map(score_group.fn, groups, batch_run=batch_run, pure=False)
+                yield from (future.exception() or future.result() for future in futures)
+            return
+        runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
+        if batch_run.batch.runner == "dask":
+            from prefect_dask.task_runners import DaskTaskRunner
 
-        runner = DaskTaskRunner(address=address, client_kwargs={"timeout": CONNECTING})
-    with runner:
-        runs = runner.map(cast(Any, score_group.recorded), {"group": groups, "batch_run": unmapped(batch_run)})
-        return [cast(Any, run.result(raise_on_failure=False)) for run in runs]
+            runner = DaskTaskRunner(address=address, client_kwargs={"timeout": CONNECTING})
+        with runner:
+            runs = runner.map(cast(Any, score_group.recorded), {"group": groups, "batch_run": unmapped(batch_run)})
+            yield from (cast(Any, run.result(raise_on_failure=False)) for run in runs)

@@ -1,5 +1,7 @@
 """Ranges put together, and files whose step was lost."""
 
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import polars as pl
@@ -7,12 +9,13 @@ import pytest
 from prefect import flow
 from upath import UPath
 
-from tasks.errors import UserError
+from tasks.errors import StoreError, UserError
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
-from tasks.scoring.batch import join_ranges
+from tasks.scoring.join import join_ranges, join_results
 from tasks.scoring.manifest import BatchRun, Chunk, FileResult
 from tasks.scoring.run import score_chunk, score_groups
+from tasks.storage.files import describe_file
 from tasks.storage.store import Store
 from tasks.tables.inputs import InputFile
 
@@ -25,7 +28,7 @@ def part(start: int, **changes: object) -> FileResult:
 
 def test_a_file_fails_with_the_first_of_its_ranges_that_failed(tmp_path: Path, neuron: ModelVersion) -> None:
     job = BatchRun(location=str(tmp_path), batch=Batch(), model=neuron)
-    joined = join_ranges([part(20, error="later"), part(0), part(10, error="it was lost")], job)
+    joined = join_ranges([part(0), part(10, error="it was lost"), part(20, error="later")], job)
     assert joined == FileResult(source=SOURCE, error="it was lost")
 
 
@@ -34,6 +37,79 @@ def test_the_limit_of_rejects_is_that_of_the_whole_file(tmp_path: Path, neuron: 
     dirty = part(0, predicted=0, rejects={"empty": 3})
     assert join_ranges([dirty, part(10, predicted=3)], job).error == ""
     assert join_ranges([dirty, part(10, predicted=2)], job).error.startswith("3 of 5 rows can't be predicted (empty 3)")
+
+
+@pytest.fixture
+def pieces(tmp_path: Path) -> list[FileResult]:
+    """Results of ranges that were scored, with their outputs in a folder."""
+    (tmp_path / "out" / ".work").mkdir(parents=True)
+    results = []
+    for number, (good, bad) in enumerate([("x,prediction\n1,3\n", "2\n"), ("4,9\n", "5\n"), ("6,13\n", "")]):
+        texts = {
+            f".work/a.{number}.predictions.csv": good,
+            f".work/a.{number}.rejects.csv": f"line\n{bad}" if bad else "",
+        }
+        for name, text in texts.items():
+            (tmp_path / "out" / name).write_text(text)
+        outputs: dict[str, object] = {name: {} for name, text in texts.items() if text}
+        rejects = {"empty": 1} if bad else {}
+        results.append(part(10 * number, rejects=rejects, outputs=outputs, predicted_at=datetime.now(UTC)))
+    return results
+
+
+def test_each_range_is_joined_while_the_next_one_is_scored(
+    tmp_path: Path, neuron: ModelVersion, pieces: list[FileResult]
+) -> None:
+    job = BatchRun(location=str(tmp_path / "out"), batch=Batch(max_rejects=1), model=neuron)
+    seen: list[str] = []
+
+    def score() -> Iterator[FileResult]:
+        for result in pieces:
+            yield result
+            seen.extend(path.read_text() for path in sorted((tmp_path / "out").glob(".a.predictions.csv.*")))
+
+    (joined,) = join_results(score(), job)
+    assert seen == ["x,prediction\n1,3\n", "x,prediction\n1,3\n4,9\n", "x,prediction\n1,3\n4,9\n6,13\n"]
+    assert (tmp_path / "out" / "a.predictions.csv").read_text() == seen[-1]
+    assert (tmp_path / "out" / "a.rejects.csv").read_text() == "line\n2\n5\n"
+    assert joined.outputs == {
+        name: describe_file(tmp_path / "out" / name) for name in ("a.predictions.csv", "a.rejects.csv")
+    }
+    assert (joined.predicted, joined.rejects, joined.stop) == (3, {"empty": 2}, None)
+
+
+def test_of_a_file_that_fails_no_output_is_left(tmp_path: Path, neuron: ModelVersion, pieces: list[FileResult]) -> None:
+    job = BatchRun(location=str(tmp_path / "out"), batch=Batch(max_rejects=1), model=neuron)
+    joined = join_ranges([*pieces, part(30, error="it was lost")], job)
+    assert joined == FileResult(source=SOURCE, error="it was lost")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".work"]
+
+
+def test_of_a_file_with_too_many_rejects_only_they_are_left(
+    tmp_path: Path, neuron: ModelVersion, pieces: list[FileResult]
+) -> None:
+    joined = join_ranges(pieces, BatchRun(location=str(tmp_path / "out"), batch=Batch(max_rejects=0), model=neuron))
+    assert (joined.rejected, joined.predicted_at, list(joined.outputs)) == (2, None, ["a.rejects.csv"])
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [".work", "a.rejects.csv"]
+
+
+def test_a_range_that_the_workers_wrote_elsewhere_is_told(
+    tmp_path: Path, neuron: ModelVersion, pieces: list[FileResult]
+) -> None:
+    (tmp_path / "out" / ".work/a.1.predictions.csv").unlink()
+    with pytest.raises(StoreError, match=r"The store refuses .*/a\.predictions\.csv: No such file or directory"):
+        join_ranges(pieces, BatchRun(location=str(tmp_path / "out"), batch=Batch(max_rejects=1), model=neuron))
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".work"]
+
+
+def test_files_come_in_order_whether_they_are_kept_or_scored(tmp_path: Path, neuron: ModelVersion) -> None:
+    for name in "bc":
+        (tmp_path / f"{name}.csv").write_text("RM\n5\n")
+    files = [InputFile(path=str(tmp_path / f"{name}.csv"), name=name, size=5) for name in "abcd"]
+    kept = [FileResult(source=files[place], predicted=7) for place in (3, 0)]
+    job = BatchRun(location=str(tmp_path / "out"), batch=Batch(), model=neuron)
+    results = score_groups([[Chunk(source=files[1])], [Chunk(source=files[2])]], kept, job)
+    assert [(result.source.name, result.predicted) for result in results] == [("a", 7), ("b", 1), ("c", 1), ("d", 7)]
 
 
 def test_ranges_of_parquet_in_a_bucket_are_put_together(s3: str, tmp_path: Path, neuron: ModelVersion) -> None:
@@ -62,5 +138,5 @@ def test_a_range_that_changed_since_it_was_cut_is_refused(tmp_path: Path, neuron
 def test_files_whose_step_was_lost_are_told(tmp_path: Path, neuron: ModelVersion) -> None:
     (tmp_path / "file").touch()  # Where a folder should be, so that not even results can be written.
     job = BatchRun(location=str(tmp_path / "file"), batch=Batch(), model=neuron)
-    (result,) = flow(score_groups)([[Chunk(source=SOURCE)]], job)
+    (result,) = flow(score_groups)([[Chunk(source=SOURCE)]], [], job)
     assert result.error.startswith("the step that scored it was lost (The store refuses ")

@@ -12,8 +12,9 @@ import pytest
 from tasks.errors import UserError
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
-from tasks.scoring.batch import join_ranges, start_batch
+from tasks.scoring.batch import start_batch
 from tasks.scoring.columns import describe_model
+from tasks.scoring.join import join_ranges
 from tasks.scoring.manifest import BatchRun, FileResult
 from tasks.storage.store import Store
 from tasks.tables.inputs import InputFile
@@ -110,7 +111,7 @@ def test_joined_ranges_carry_the_model_and_the_last_time(tmp_path: Path, neuron:
         when = datetime(2026, 1, number, tzinfo=UTC)
         result = FileResult(source=source, start=number, stop=number + 1, predicted=1, outputs={name: {}})
         results.append(result.model_copy(update={"predicted_at": when}))
-    joined = join_ranges(results[::-1], BatchRun(location=str(store.root), batch=Batch(), model=neuron))
+    joined = join_ranges(results, BatchRun(location=str(store.root), batch=Batch(), model=neuron))
     assert joined.predicted_at == datetime(2026, 1, 2, tzinfo=UTC)
     metadata = pl.read_parquet_metadata(tmp_path / "out/a.predictions.parquet")
     assert metadata.items() >= describe_model(neuron).items()

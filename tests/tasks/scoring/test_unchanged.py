@@ -36,7 +36,7 @@ class Runs:
         job = BatchRun(location=str(self.output), batch=Batch(), model=self.neuron, earlier=self.kept)
         self.read = []
         groups, kept = plan_batch(files, job)
-        self.kept = kept + score_groups(groups, job)
+        self.kept = score_groups(groups, kept, job)
         return self.read, [chunk.source.name for group in groups for chunk in group]
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
-from tasks.scoring.batch import join_ranges
+from tasks.scoring.join import join_ranges
 from tasks.scoring.manifest import BatchRun, Chunk
 from tasks.scoring.plan import split_file
 from tasks.scoring.run import score_chunk
@@ -105,7 +105,7 @@ def check(data: bytes, separator: str, block: int, ranges: int | None, folder: P
     with patch("tasks.tables.csv.BLOCK_BYTES", block), patch("tasks.scoring.plan.RANGE_BYTES", ranges):
         chunks = split_file(source) if ranges else [Chunk(source=source)]
         results = [score_chunk(chunk, batch_run) for chunk in chunks]
-    result = join_ranges(results, batch_run) if chunks[0].stop is not None else results[0]
+    result = join_ranges(results, batch_run)
 
     rows, rejects = read_plainly(data, separator)
     header = data.split(b"\n")[0]

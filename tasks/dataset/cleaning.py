@@ -127,11 +127,10 @@ def hash_keys(keys: pl.Series) -> Hashes:
 
 
 def hash_rows(records: Records) -> Hashes:
-    """Hash all values of each record to 64 bits."""
+    """Hash all values of each record to 64 bits; the two zeros that a float has must have been made one."""
     hashed = np.zeros(len(records), np.uint64)
     for name in (name for name in records.dtype.names or () if name != HASH):
-        # Adding zero makes one of the two zeros that a float has.
-        hashed = mix(hashed ^ (records[name] + 0).view(np.uint64))
+        hashed = mix(hashed ^ records[name].view(np.uint64))
     return hashed
 
 

@@ -27,7 +27,7 @@ def record_type(numbers: list[str], timed: bool) -> np.dtype[Any]:
 
 def open_records(path: Path, origin: Origin) -> Snapshot:
     """Open a snapshot, whose last column of numbers is the target; its rows stay on the disk until they are used."""
-    records = np.load(path, mmap_mode="r", allow_pickle=False, max_header_size=MAX_HEADER)
+    records = np.load(path, mmap_mode="r", max_header_size=MAX_HEADER)
     names = [name for name in records.dtype.names if name not in (TIME, HASH)]
     words = records.dtype.itemsize // 8
     values = records.view("<f8").reshape(len(records), words)[:, : len(names)]

@@ -14,8 +14,8 @@ import pytest
 from backports import zstd
 from sqlalchemy import create_engine, text
 
-from tasks.dataset.records import record_type
-from tasks.dataset.rows import Snapshot
+from tasks.dataset.records import open_records, record_type
+from tasks.dataset.rows import Origin, Snapshot
 from tasks.dataset.snapshot import check_size, read_memory, take_snapshot
 from tasks.dataset.sources import open_snapshot
 from tasks.errors import UserError
@@ -221,6 +221,22 @@ def test_a_row_counts_from_when_it_was_known_or_else_had_happened(
     )
     snapshot = take(str(source), features=["area"], **options)
     assert sorted(snapshot.values[:, -1].tolist()) == prices
+
+
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [({}, "hash of area, rooms, price"), ({"key": "id"}, "hash of id"), ({"time": "sold_on"}, "time in sold_on")],
+)
+def test_rows_are_dealt_out_by_time_or_key_or_all_values(
+    take: Take, tmp_path: Path, options: dict[str, object], rule: str
+) -> None:
+    assert take(by_csv(tmp_path), **options).rule == rule
+
+
+def test_a_file_with_python_objects_is_not_opened(tmp_path: Path) -> None:
+    np.save(tmp_path / "records.npy", np.array([{}]), allow_pickle=True)
+    with pytest.raises(ValueError, match="Python objects in dtype"):
+        open_records(tmp_path / "records.npy", Origin("", ""))
 
 
 def test_a_sample_is_the_same_share_each_time(take: Take, tmp_path: Path) -> None:

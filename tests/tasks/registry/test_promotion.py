@@ -1,5 +1,6 @@
 """A challenger serves only if it deserves to."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -12,7 +13,7 @@ from tasks.parameters import Promotion
 from tasks.registry.alarms import read_alarms
 from tasks.registry.champion import PromotionDecision, promote
 from tasks.registry.pending import keep_pending
-from tasks.registry.promotion import apply_decisions, check_age, judge
+from tasks.registry.promotion import apply_decisions, check_age, judge, promote_version, roll_back_champion
 from tasks.storage.store import Store
 from tests.helpers import make_version
 
@@ -200,3 +201,14 @@ def test_an_old_champion_is_an_alarm_once(good: ModelVersion, store: Store) -> N
         check_age.fn(Promotion(max_weeks=1))
     (alarm,) = read_alarms(store)
     assert alarm["reason"] == "good is the champion since 2020-01-02, for more than 1 week."
+
+
+def test_a_new_champion_is_told_in_a_sentence(good: ModelVersion, store: Store) -> None:
+    make_version(store, "other")
+    told = [promote_version.fn("good", "by hand"), promote_version.fn("other", "better")]
+    told.append(roll_back_champion.fn("worse after all"))
+    assert [re.sub(r"since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d UTC", "since then", sentence) for sentence in told] == [
+        "good is the champion since then: by hand",
+        "other is the champion since then, before it good: better",
+        "good is the champion since then: worse after all",
+    ]

@@ -212,6 +212,20 @@ def test_a_bucket_lets_no_version_be_promoted_while_it_goes(s3: str, monkeypatch
     assert verify(shared) == []
 
 
+def test_cleaning_a_bucket_is_given_up_where_its_pointer_always_changes(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = Store(f"{s3}/busy")
+    for version in "abcd":
+        make_version(shared, version)
+    promote(shared, "c", "")
+    monkeypatch.setattr(retention, "TRIES", 2)
+    monkeypatch.setattr(Store, "swap", lambda *_: False)
+    with pytest.raises(UserError, match=r"champion\.json is being changed by too many others at once; try again\."):
+        clean_store(shared, STRICT)
+    assert list_versions(shared) == list("abcd")
+
+
 def test_datasets_stay_where_no_version_is_left_to_use_them(store: Store) -> None:
     store.write(dataset_file(store, "1" * 64, ".npz"), b"unused")
     assert clean_store(store, STRICT) == []

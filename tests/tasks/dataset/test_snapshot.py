@@ -387,6 +387,31 @@ def test_a_key_that_was_there_twice_and_no_longer_is_told(
         take("sql:select * from sales", connection="sales", key="id", features=["area"])
 
 
+@pytest.mark.parametrize(
+    ("more", "sentence"),
+    [
+        ([], r"line 4 and .*line 6; leave one of them\.$"),
+        ([1], r"leave one of them \(1 more rows have a key that was there before\)\.$"),
+    ],
+)
+def test_keys_that_name_two_rows_are_counted(take: Take, tmp_path: Path, more: list[int], sentence: str) -> None:
+    lines = [f"{key},{place},{place}" for place, key in enumerate([1, 2, 3, 4, 3, *more])]
+    (source := tmp_path / "sales.csv").write_text("\n".join(["id,area,price", *lines]))
+    with pytest.raises(UserError, match=sentence):
+        take(str(source), key="id", features=["area"])
+
+
+def test_the_first_bad_row_of_a_parquet_file_is_told_with_how_many_there_are(take: Take, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"line 2, column area: 'x' is rejected as not a number; 1 of 3 rows can't"):
+        take(write_parquet(tmp_path, area=["1", "x", "3"]))
+
+
+def test_a_table_is_measured_against_the_memory(take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.dataset.snapshot.read_memory", lambda: 100)
+    with pytest.raises(UserError, match="The table has 4 rows, which need 0 GB of memory"):
+        take(by_csv(tmp_path))
+
+
 def test_a_table_beyond_memory_is_told_what_fits() -> None:
     kind = record_type(["area", "rooms", "price"], timed=False)
     check_size(10_000_000, kind, 1 << 30)

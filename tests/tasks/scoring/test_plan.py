@@ -68,6 +68,8 @@ def test_small_files_share_a_step_and_large_ones_do_not() -> None:
     assert [len(group) for group in group_chunks([small] * 250)] == [100, 100, 50]
     assert [len(group) for group in group_chunks([large, large, small, small])] == [1, 3]
     assert group_chunks([]) == []
+    half = part(16 << 20)
+    assert [len(group) for group in group_chunks([half, half, half, half, part(1)])] == [2, 2, 1]
 
 
 def test_an_input_that_can_not_be_looked_at_is_left_for_its_step_to_tell(tmp_path: Path, neuron: ModelVersion) -> None:
@@ -78,3 +80,21 @@ def test_an_input_that_can_not_be_looked_at_is_left_for_its_step_to_tell(tmp_pat
     groups, kept = plan_batch([source], job)
     assert [chunk.source.path for (chunk,) in groups] == [source.path]
     assert kept == []
+
+
+def test_an_input_with_an_error_is_told_and_not_scored(tmp_path: Path, neuron: ModelVersion) -> None:
+    source = InputFile(path=str(tmp_path / "a.csv"), name="a", error="it is a folder")
+    job = BatchRun(location=str(tmp_path), batch=Batch(), model=neuron)
+    assert plan_batch([source], job) == ([], [FileResult(source=source, error="it is a folder", lasting=True)])
+
+
+@pytest.mark.usefixtures("small_ranges")
+def test_ranges_that_are_done_are_not_scored_again(tmp_path: Path, neuron: ModelVersion) -> None:
+    (path := tmp_path / "a.csv").write_text("RM\n" + "5\n" * 1000)
+    source = source_of(path)
+    first, *others = split_file(source)
+    done = FileResult(source=source, start=first.start, stop=first.stop, sha256=first.file_sha256)
+    job = BatchRun(location=str(tmp_path), batch=Batch(runner="dask"), model=neuron, earlier=[done])
+    assert plan_batch([source], job) == ([others], [done])
+    job = BatchRun(location=str(tmp_path), batch=Batch(), model=neuron, earlier=[done])
+    assert plan_batch([source], job) == ([[Chunk(source=source, size=source.size)]], [])

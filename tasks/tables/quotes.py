@@ -85,10 +85,11 @@ class Quotes:
     @cached_property
     def begins(self) -> memoryview:
         """Quote -> whether it can begin a field, even where it is no half of a doubled one."""
-        return is_set(self._begins, self.at).data
+        return is_set(self.can_begin, self.at).data
 
     @cached_property
-    def _begins(self) -> Mask:
+    def can_begin(self) -> Mask:
+        """The bytes that a quote could begin a field at."""
         begins = move_on(self.separators | self.newlines)
         begins[0] |= np.uint64(1)  # Before the first byte stands a line end.
         return begins
@@ -104,7 +105,7 @@ class Quotes:
         return self._list_wrong(~self.inside)
 
     def _list_wrong(self, opening: Mask) -> memoryview:
-        begins = self._begins | move_on(self.quotes)
+        begins = self.can_begin | move_on(self.quotes)
         ends = self.separators | self.newlines | self.quotes | (self.returns & move_back(self.newlines))
         wrong = self.quotes & ~((opening & begins) | (~opening & move_back(ends)))
         return count_before(self.quotes, list_places(wrong)).data

@@ -13,16 +13,12 @@ from tasks.errors import UserError
 from tasks.storage.files import TEMPORARY
 from tasks.storage.store import is_local, locate
 from tasks.tables.contract import LINE
-from tasks.tables.footer import count_unpacked
-from tasks.tables.stream import HashingReader, OnRead, check_unpacked, open_input
+from tasks.tables.stream import HashingReader, OnRead, open_input
 
 PolarsPanic = pl.exceptions.PanicException  # a fault of the engine over what is in a file; it is no Exception
 BATCH_ROWS, BATCH_CELLS, BATCH_BYTES = 250_000, 4_000_000, 8 << 20  # of a Parquet file that are read at a time
-DECODED_CELLS = 16_000_000  # of a wide row group that are decoded at a time; each time it is looked for its place again
-ROW_GROUP, GROUP_CELLS = (
-    500_000,
-    16_000_000,
-)  # rows of a Parquet file that are compressed together, fewer of many columns
+DECODED_CELLS = 16_000_000  # of a row group that are decoded at a time, however wide it is or well it was packed
+ROW_GROUP, GROUP_CELLS = 500_000, 16_000_000  # rows of Parquet that are compressed together; fewer of many columns
 
 
 @contextmanager
@@ -52,15 +48,13 @@ def open_parquet(path: str) -> tuple[pl.LazyFrame, dict[str, pl.DataType]]:
     """Open a Parquet file on a disk: its table, and the types of its columns.
 
     Raises:
-        UserError: it is something else, or far larger than it looks.
+        UserError: it is something else.
     """
     table = pl.scan_parquet(path, glob=False)
     try:
-        schema = dict(table.collect_schema())
+        return table, dict(table.collect_schema())
     except pl.exceptions.PolarsError:
         raise UserError("this is not a Parquet file, whatever its name says") from None
-    check_unpacked(count_unpacked(Path(path), len(schema)), Path(path).stat().st_size)
-    return table, schema
 
 
 def read_rows(table: pl.LazyFrame, start: int, stop: int | None, row_bytes: float = 0) -> Iterator[pl.DataFrame]:

@@ -10,15 +10,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import polars as pl
 import pytest
 from backports import zstd
 
 from tasks.errors import UserError
 from tasks.tables.contract import find_columns
 from tasks.tables.csv import read_header
-from tasks.tables.footer import count_unpacked
-from tasks.tables.parquet import open_parquet
 from tasks.tables.stream import open_input
 
 BOMB = "it unpacks to more than 100 times its size, .* unpack it and give it as CSV"
@@ -121,32 +118,3 @@ def test_what_a_web_server_packs_for_the_way_is_not_unpacked(packing: str) -> No
     assert 1000 < read_all(f"{packing}/a.csv") < 10_000
     assert Packing.asked == {"identity"}
     assert read_all(f"{packing}/a.csv.gz") == 3 + (2 << 20)  # Some servers say so of a file that is stored as gz.
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        pytest.param({"RM": pl.repeat(5, 40 << 20, dtype=pl.UInt8, eager=True)}, id="many rows of one value"),
-        pytest.param({"RM": [5.0], "text": ["\0" * (40 << 20)]}, id="a text of zeros"),
-    ],
-)
-def test_a_parquet_bomb_is_refused_before_it_is_read(tmp_path: Path, table: dict[str, object]) -> None:
-    path = tmp_path / "a.parquet"
-    pl.DataFrame(table).write_parquet(path, compression="zstd", statistics=False, row_group_size=16 << 20)
-    with pytest.raises(UserError, match=BOMB):
-        open_parquet(str(path))
-
-
-def test_a_parquet_file_tells_what_it_unpacks_to(tmp_path: Path) -> None:
-    path = tmp_path / "a.parquet"
-    pl.DataFrame({"RM": pl.repeat(5.0, 3000, eager=True)}).write_parquet(path, row_group_size=1000)
-    assert count_unpacked(path, 20) == 60_000
-    pl.DataFrame({"text": ["x" * 1000, "y" * 2000]}).write_parquet(path, compression="zstd", statistics=False)
-    assert 3000 < count_unpacked(path, 1) < 3100
-
-
-def test_a_real_parquet_table_is_read(tmp_path: Path) -> None:
-    rng, path = np.random.default_rng(0), tmp_path / "a.parquet"
-    flags = {f"c{n}": rng.random(100_000) < 0.001 for n in range(400)}
-    pl.DataFrame({"RM": rng.normal(6, 1, 100_000)} | flags).write_parquet(path)
-    assert open_parquet(str(path))[1].keys() == {"RM", *flags}

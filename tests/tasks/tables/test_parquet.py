@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -42,3 +44,19 @@ def test_pieces_join_to_the_file_made_at_once(path: Path, tmp_path: Path) -> Non
         parquet.write_parquet(tmp_path / name, schema, rows, {"made": "by a test"})
     parquet.join_parquet(tmp_path / "joined", [tmp_path / "first", tmp_path / "second"], {"made": "by a test"})
     assert (tmp_path / "joined").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+def test_a_row_group_that_packs_well_is_not_decoded_whole(tmp_path: Path) -> None:
+    path, rows = tmp_path / "a.parquet", 100_000_000  # 800 MB of numbers
+    pl.select(RM=pl.repeat(5.0, rows)).write_parquet(path, row_group_size=rows, statistics=False)
+    assert path.stat().st_size < 1_000_000
+    code = f"""if True:
+        from pathlib import Path
+        from tasks.tables.parquet import open_parquet, read_rows
+        print(sum(table.height for table in read_rows(open_parquet({str(path)!r})[0], 0, None)))
+        print(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    read, peak = map(int, done.stdout.split())
+    assert read == rows
+    assert peak < 650_000, "kB"

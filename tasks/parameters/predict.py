@@ -64,6 +64,9 @@ class Batch(Parameters, hide_input_in_errors=True):
     dask_address: str = ""
     """The cluster's scheduler, such as tcp://host:8786. Empty starts a cluster on this machine."""
 
+    parts: bool = False
+    """Leave the ranges of a large file, which a cluster scores apart, as files of their own, each with a header."""
+
     @property
     def mapping(self) -> dict[str, list[str]]:
         """Feature -> the other names that it may go by."""

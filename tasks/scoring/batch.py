@@ -37,7 +37,7 @@ def start_batch(batch: Batch, root: str) -> BatchRun:
 
 def _list_settings(batch: Batch) -> dict[str, Any]:
     """List what decides the outcome; newer options only where they are used, so that older batches keep their names."""
-    newer = batch.model_dump(include={"key", "add", "explain", "shadow"}, exclude_defaults=True)
+    newer = batch.model_dump(include={"key", "add", "explain", "shadow", "parts"}, exclude_defaults=True)
     return batch.model_dump(include={"format", "columns", "interval"}) | newer
 
 
@@ -96,7 +96,7 @@ def publish_batch(results: list[FileResult], files: list[InputFile], batch_run: 
         asked=sorted(file.path for file in files),
     )
     home.write(home.root / MANIFEST, to_json(manifest.model_dump(mode="json")))
-    before = {name for result in batch_run.earlier if result.stop is None for name in result.outputs}
+    before = {name for result in batch_run.earlier for name in result.outputs if not name.startswith(f"{WORK}/")}
     for name in before - manifest.files.keys():
         (home.root / name).unlink(missing_ok=True)
     if (home.root / WORK).exists():

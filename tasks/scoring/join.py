@@ -12,7 +12,7 @@ from typing import Any
 from upath import UPath
 
 from tasks.scoring.columns import describe_model
-from tasks.scoring.manifest import BatchRun, FileResult
+from tasks.scoring.manifest import PREDICTIONS, BatchRun, FileResult
 from tasks.storage.files import TEMPORARY, describe_file, user_errors
 from tasks.storage.store import Store, is_local
 from tasks.tables.parquet import join_parquet
@@ -29,7 +29,10 @@ def join_results(results: Iterable[FileResult], batch_run: BatchRun) -> Iterator
 
 
 def join_ranges(ranges: Iterable[FileResult], batch_run: BatchRun) -> FileResult:
-    """Join the outputs of all ranges of a file, in order, and return its result: the one there is of a whole file."""
+    """Join the outputs of all ranges of a file, in order, and return its result: the one there is of a whole file.
+
+    Parts stay as they are, but for those of a file that fails.
+    """
     others = iter(ranges)
     first = next(others)
     if first.stop is None:
@@ -41,12 +44,19 @@ def join_ranges(ranges: Iterable[FileResult], batch_run: BatchRun) -> FileResult
             joined.add(result)
             joined.error = joined.error or result.error
             joined.predicted_at = max(filter(None, (joined.predicted_at, result.predicted_at)), default=None)
-            for name in () if joined.error else result.outputs:
-                kind = next(kind for kind in OUTPUTS if name.endswith(kind))
-                if kind not in outputs:
-                    outputs[kind] = Output(Store(batch_run.location), first.source.name + kind, stack)
-                outputs[kind].append(name)
-        return _finish(joined, outputs, batch_run)
+            if batch_run.batch.parts:
+                joined.outputs |= result.outputs
+            elif not joined.error:
+                _append(result, outputs, Store(batch_run.location), stack)
+        return _keep_parts(joined, batch_run) if batch_run.batch.parts else _finish(joined, outputs, batch_run)
+
+
+def _append(result: FileResult, outputs: dict[str, "Output"], home: Store, stack: ExitStack) -> None:
+    for name in result.outputs:
+        kind = next(kind for kind in OUTPUTS if name.endswith(kind))
+        if kind not in outputs:
+            outputs[kind] = Output(home, result.source.name + kind, stack)
+        outputs[kind].append(name)
 
 
 def _finish(joined: FileResult, outputs: dict[str, "Output"], batch_run: BatchRun) -> FileResult:
@@ -61,6 +71,21 @@ def _finish(joined: FileResult, outputs: dict[str, "Output"], batch_run: BatchRu
             joined.outputs[output.name] = output.finish(batch_run)
         else:
             output.scratch.unlink(missing_ok=True)
+    return joined
+
+
+def _keep_parts(joined: FileResult, batch_run: BatchRun) -> FileResult:
+    """Remove the parts that do not count, by the same rule; all others have to be in the folder of this machine."""
+    parts, home = joined.outputs, Store(batch_run.location)
+    if joined.error:
+        joined = FileResult(source=joined.source, error=joined.error)
+    elif joined.fail_for_excess(batch_run.batch.max_rejects):
+        joined.predicted_at, joined.outputs = None, {name: parts[name] for name in parts if PREDICTIONS not in name}
+    for name in parts.keys() - joined.outputs.keys():
+        (home.root / name).unlink(missing_ok=True)
+    for name in joined.outputs if home.local else ():
+        with user_errors(path := home.root / name):
+            path.stat()
     return joined
 
 

@@ -35,19 +35,23 @@ class Chunk(BaseModel):
     sha256: str = ""  # of a range of CSV and the header, as they were when it was cut
     file_sha256: str = ""  # of the file that a range belongs to
 
-    @property
-    def name(self) -> str:
-        """What its outputs are called; those of a range are joined and removed later."""
-        return self.source.name if self.stop is None else f"{WORK}/{self.source.name}.{self.start:015}"
-
     def to_csv(self, batch: Batch) -> bool:
         """Whether its predictions are written as CSV."""
         return (self.source.kind if batch.format == "same" else batch.format) != "parquet"
 
     def output_names(self, batch: Batch) -> tuple[str, str]:
-        """Name its predictions and its rejects; what stands apart by tabs stays so, and so does its name."""
+        """Name its predictions and its rejects; what stands apart by tabs stays so, and so does its name.
+
+        Those of a range are joined and removed later, unless they are parts that stay.
+        """
         kind = "parquet" if not self.to_csv(batch) else "tsv" if self.source.kind == "tsv" else "csv"
-        return f"{self.name}.predictions.{kind}", f"{self.name}.rejects.csv"
+        if self.stop is None:
+            name, part = self.source.name, ""
+        elif batch.parts:  # No other output is called so, since those of whole files have no number there.
+            name, part = self.source.name, f".{self.start:015}"
+        else:
+            name, part = f"{WORK}/{self.source.name}.{self.start:015}", ""
+        return f"{name}{PREDICTIONS[:-1]}{part}.{kind}", f"{name}.rejects{part}.csv"
 
     def new_result(self, error: str = "") -> "FileResult":
         """Begin its result, with nothing counted yet."""

@@ -7,9 +7,10 @@ from typing import Any, BinaryIO
 from upath import UPath
 
 from tasks.errors import UserError
-from tasks.scoring.manifest import BatchRun, Chunk, FileResult
+from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult
 from tasks.steps import get_logger, task
-from tasks.storage.store import locate
+from tasks.storage.files import digest_file
+from tasks.storage.store import is_local, locate
 from tasks.tables.csv import cut_blocks, read_header
 from tasks.tables.inputs import InputFile, plural
 from tasks.tables.parquet import count_rows, open_parquet
@@ -79,8 +80,13 @@ def find_done(chunk: Chunk, batch_run: BatchRun) -> FileResult | None:
 
 
 def _is_whole(path: UPath, facts: dict[str, Any]) -> bool:
-    """Whether an output is there, and neither emptied nor cut since it was written."""
+    """Whether an output is there, and neither emptied nor cut since it was written.
+
+    A range that is to be joined was not synced to the disk, so that its bytes are looked at.
+    """
     try:
+        if WORK in path.parts and is_local(path):
+            return bool(digest_file(path) == facts["sha256"])
         return bool(path.stat().st_size == facts["bytes"])
     except FileNotFoundError:
         return False

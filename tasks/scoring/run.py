@@ -95,16 +95,17 @@ def score_chunk(chunk: Chunk, batch_run: BatchRun, on_read: OnRead = lambda _: N
     store, result = Store(batch_run.location), chunk.new_result()
     to_csv = chunk.to_csv(batch_run.batch)
     names = chunk.output_names(batch_run.batch)
+    stays = chunk.stop is None or batch_run.batch.parts  # Others are joined, and synced only then.
     read = read_parquet if chunk.source.kind == "parquet" else read_csv
     with (
         read(chunk, batch_run, on_read) as reading,
-        store.writing(store.root / names[0]) as good_path,
-        store.writing(store.root / names[1]) as bad_path,
+        store.writing(store.root / names[0], durable=stays) as good_path,
+        store.writing(store.root / names[1], durable=stays) as bad_path,
     ):
         good = _split_off_bad(reading.scored, result, bad_path)
         if to_csv:
-            lines = chain([] if chunk.start else [reading.header], chain.from_iterable(good))
-            result.outputs[names[0]] = write_file(good_path, lines)
+            lines = chain([reading.header] if stays or not chunk.start else [], chain.from_iterable(good))
+            result.outputs[names[0]] = write_file(good_path, lines, durable=stays)
         else:
             write_parquet(good_path, reading.schema, good, describe_model(batch_run.model))
             result.outputs[names[0]] = describe_file(good_path)
@@ -164,7 +165,7 @@ def score_group(group: Group, batch_run: BatchRun) -> list[FileResult]:
             except (Exception, PolarsPanic) as error:  # noqa: BLE001, what is wrong with a file must not stop the others
                 results.append(_explain(error, chunk, started))
     store = Store(batch_run.location)
-    name = digest("\n".join(chunk.name for chunk in group).encode())[:16]
+    name = digest("\n".join(chunk.output_names(batch_run.batch)[0] for chunk in group).encode())[:16]
     store.write(store.root / WORK / f"{name}.json", to_json([result.model_dump(mode="json") for result in results]))
     return results
 

@@ -87,7 +87,7 @@ def map_in_order(
             yield waiting.popleft()[0].result()
 
 
-def write_file(path: Path, chunks: Iterable[bytes]) -> dict[str, Any]:
+def write_file(path: Path, chunks: Iterable[bytes], durable: bool = True) -> dict[str, Any]:
     """Write chunks while the next are made, and say of the file what `describe_file` says."""
     sha256, unsynced = hashlib.sha256(), 0
     with path.open("wb") as file:
@@ -97,7 +97,7 @@ def write_file(path: Path, chunks: Iterable[bytes]) -> dict[str, Any]:
             sha256.update(chunk)
             file.write(chunk)
             unsynced += len(chunk)
-            if unsynced > SYNC_BYTES:
+            if durable and unsynced > SYNC_BYTES:
                 os.fsync(file.fileno())
                 unsynced = 0
 

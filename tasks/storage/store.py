@@ -110,7 +110,7 @@ class Store:
                     scratch.write_bytes(data)
 
     @contextmanager
-    def writing(self, path: UPath) -> Iterator[Path]:
+    def writing(self, path: UPath, durable: bool = True) -> Iterator[Path]:
         """Give a local scratch file, which becomes `path` if the block writes it and ends well, and is gone if not."""
         with user_errors(path):
             if self.local:
@@ -128,10 +128,12 @@ class Store:
                 if not self.local:
                     path.fs.put_file(str(scratch), path.path)
                     return
-                with scratch.open("rb") as file:
-                    os.fsync(file.fileno())
+                if durable:  # Anything else may be lost with the power, so its digest has to be checked.
+                    with scratch.open("rb") as file:
+                        os.fsync(file.fileno())
                 scratch.replace(path.path)
-                sync_folder(folder)
+                if durable:
+                    sync_folder(folder)
         finally:
             scratch.unlink(missing_ok=True)
             if not self.local:

@@ -254,7 +254,19 @@ def cluster(file: Path, workers: int) -> Iterator[str]:
     options = ["--no-dashboard", "--scheduler-file", str(file)]
     processes = [subprocess.Popen([*dask, "scheduler", "--port", "0", *options], **quiet)]
     for core in range(workers):
-        bound = ["taskset", "--cpu-list", str(core), *dask, "worker", "--no-nanny", "--nthreads", "1", *options]
+        bound = [
+            "taskset",
+            "--cpu-list",
+            str(core),
+            *dask,
+            "worker",
+            "--no-nanny",
+            "--nthreads",
+            "1",
+            "--preload",
+            "tasks.scoring.run",
+            *options,
+        ]
         processes.append(subprocess.Popen(bound, **quiet))
     try:
         while not file.exists():

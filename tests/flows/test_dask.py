@@ -105,4 +105,15 @@ def test_a_dask_worker_that_dies_changes_no_byte_of_the_result(
     ours, theirs = read_manifest(shared).total, read_manifest(alone).total
     assert ours.sums == pytest.approx(theirs.sums, rel=1e-12)
     assert ours.model_copy(update={"sums": {}}) == theirs.model_copy(update={"sums": {}})
+    parts = predict(batch.model_copy(update={"parts": True}))
+    check(read_manifest(parts), parts)
+    whole, found = contents(alone), contents(parts)
+    for kind in ("predictions", "rejects"):
+        cut = [found[name].splitlines(keepends=True) for name in sorted(found) if name.startswith(f"a.{kind}.")]
+        assert len(cut) > 1
+        assert b"".join([cut[0][0], *(line for lines in cut for line in lines[1:])]) == whole[f"a.{kind}.csv"]
+    tables = [pl.read_parquet(found[name]) for name in sorted(found) if name.startswith("b.predictions.")]
+    assert len(tables) > 1
+    assert pl.concat(tables).equals(pl.read_parquet(whole["b.predictions.parquet"]))
+    assert read_manifest(parts).total.rejects == read_manifest(alone).total.rejects
     assert read_manifest(shared).total.rejects == {"bad quoting": 1, "not a number": 1, "too few fields": 2}

@@ -10,6 +10,7 @@ from tasks.model import ModelVersion
 from tasks.parameters import Batch
 from tasks.scoring.manifest import BatchRun, Chunk, FileResult
 from tasks.scoring.plan import group_chunks, plan_batch, split_file
+from tasks.scoring.run import score_chunk
 from tasks.tables.inputs import InputFile
 from tasks.tables.stream import open_input
 
@@ -86,6 +87,22 @@ def test_an_input_with_an_error_is_told_and_not_scored(tmp_path: Path, neuron: M
     source = InputFile(path=str(tmp_path / "a.csv"), name="a", error="it is a folder")
     job = BatchRun(location=str(tmp_path), batch=Batch(), model=neuron)
     assert plan_batch([source], job) == ([], [FileResult(source=source, error="it is a folder", lasting=True)])
+
+
+@pytest.mark.usefixtures("small_ranges")
+def test_a_kept_range_that_was_not_synced_is_scored_again(tmp_path: Path, neuron: ModelVersion) -> None:
+    (path := tmp_path / "a.csv").write_text("RM\n" + "5\n" * 1000)
+    source = source_of(path)
+    first, *_ = split_file(source)
+    job = BatchRun(location=str(tmp_path), batch=Batch(runner="dask"), model=neuron)
+    result = score_chunk(first, job)
+    again = job.model_copy(update={"earlier": [result]})
+    assert plan_batch([source], again)[1] == [result]
+    (name,) = result.outputs
+    (tmp_path / name).write_bytes(
+        b"\0" * result.outputs[name]["bytes"]
+    )  # As some file systems have it after a power cut.
+    assert plan_batch([source], again)[1] == []
 
 
 @pytest.mark.usefixtures("small_ranges")

@@ -359,12 +359,12 @@ def test_predicting_never_imports_tensorflow() -> None:
 
 
 @pytest.mark.timeout(600)
-def test_a_killed_batch_of_a_thousand_files_is_finished_by_the_next_run(
+def test_a_killed_batch_of_many_files_is_finished_by_the_next_run(
     served: Store, server: str, tmp_path: Path, run_cli: Run
 ) -> None:
     inbox = tmp_path / "inbox"
     inbox.mkdir()
-    for number in range(1000):
+    for number in range(400):
         (inbox / f"{number:03}.csv").write_text(f"id,RM\n{number},{number % 7}\n")
     command = [sys.executable, "-c", "from deployments.cli import main; main()", "predict", str(inbox)]
     first = subprocess.Popen(command, env=os.environ | {"PREFECT_API_URL": server}, stderr=subprocess.DEVNULL)
@@ -377,15 +377,15 @@ def test_a_killed_batch_of_a_thousand_files_is_finished_by_the_next_run(
     (location,) = predictions.iterdir()
     assert not (location / "manifest.json").exists()
     done = {name: Path(location.path, name).stat().st_ino for name in contents(str(location)) if name.endswith(".csv")}
-    assert 200 <= len(done) < 1000
+    assert 200 <= len(done) < 400
     again = run_cli("predict", str(inbox))
     assert again.returncode == 0, again.stderr
     manifest = read_manifest(str(location))
     check(manifest, str(location))
-    assert len(manifest.inputs) == manifest.total.predicted == 1000
+    assert len(manifest.inputs) == manifest.total.predicted == 400
     kept = [name for name, inode in done.items() if Path(location.path, name).stat().st_ino == inode]
     assert len(kept) >= 200
-    for number in (0, 500, 999):
+    for number in (0, 200, 399):
         line = f"{number},{number % 7},{number % 7 * 2 + 1:.1f},"
         assert line.encode() in contents(str(location))[f"{number:03}.predictions.csv"]
 

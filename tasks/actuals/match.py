@@ -81,17 +81,17 @@ def _list_sources(folder: UPath) -> Iterator[Source]:
     settings = manifest.settings
     for result in manifest.inputs:
         at = result.predicted_at or manifest.created_at
-        for name in result.outputs:
-            if PREDICTIONS in name and not result.error:
-                yield Source(
-                    str(folder / name),
-                    str(folder),
-                    manifest.version,
-                    settings.interval,
-                    settings.key,
-                    at,
-                    result.predicted,
-                )
+        names = [name for name in result.outputs if PREDICTIONS in name and not result.error]
+        for name in names:  # more than one where they are in parts
+            yield Source(
+                str(folder / name),
+                str(folder),
+                manifest.version,
+                settings.interval,
+                settings.key,
+                at,
+                result.predicted // len(names),
+            )
 
 
 def match_predictions(truths: pl.DataFrame, sources: list[Source], key: str) -> Matches:

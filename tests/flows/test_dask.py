@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from tasks.actuals.match import find_predictions
 from tasks.errors import UserError
 from tasks.parameters import Batch
 from tasks.scoring.batch import read_manifest
@@ -116,4 +117,6 @@ def test_a_dask_worker_that_dies_changes_no_byte_of_the_result(
     assert len(tables) > 1
     assert pl.concat(tables).equals(pl.read_parquet(whole["b.predictions.parquet"]))
     assert read_manifest(parts).total.rejects == read_manifest(alone).total.rejects
+    sources = [source for source in find_predictions(served, [str(tmp_path / "shared")]) if source.folder == parts]
+    assert {source.path for source in sources} == {f"{parts}/{name}" for name in found if ".predictions." in name}
     assert read_manifest(shared).total.rejects == {"bad quoting": 1, "not a number": 1, "too few fields": 2}

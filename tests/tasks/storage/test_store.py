@@ -14,7 +14,7 @@ from upath import UPath
 
 from tasks.errors import UserError
 from tasks.registry.versions import list_versions, publish_version, read_version, start_version
-from tasks.storage.store import Store, digest, locate, to_json
+from tasks.storage.store import SCRATCH, Store, digest, locate, to_json
 
 
 def test_a_failed_write_leaves_the_old_bytes_and_no_litter(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +37,36 @@ def test_a_store_that_can_not_be_written_is_refused_before_any_work(tmp_path: Pa
         Store(str(tmp_path / "file" / "store")).check_writable()
 
 
+def test_a_look_whether_a_store_is_writable_leaves_nothing(store: Store) -> None:
+    store.check_writable()
+    assert store.names() == []
+
+
+def test_a_scratch_file_has_a_name_that_clean_knows(store: Store) -> None:
+    with store.writing(store.root / "champion.json") as scratch:
+        assert SCRATCH.fullmatch(scratch.name)
+
+
+def test_a_folder_whose_removal_fails_has_lost_its_manifest(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = store.root / "models" / "a"
+    for name in ("manifest.json", "model.json"):
+        store.write(folder / name, b"{}")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(type(folder.fs), "rm", fail)
+    with pytest.raises(UserError, match="Input/output error"):
+        store.remove(folder)
+    assert store.names("models", "a") == ["model.json"]
+
+
+def test_a_path_that_climbs_is_resolved_and_a_link_kept(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert locate(f"{tmp_path}/link/../sales.csv").path == str(tmp_path.parent / "sales.csv")
+    assert locate(f"{tmp_path}/link/sales.csv").path == f"{tmp_path}/link/sales.csv"
+
+
 def test_versions_are_named_by_time_and_count_once_their_manifest_stands(store: Store) -> None:
     assert list_versions(store) == []
     version, folder = start_version(store)
@@ -56,6 +86,10 @@ def test_an_unknown_version_is_refused_and_the_known_ones_named(store: Store) ->
 
 def test_json_has_null_where_a_number_is_not_finite() -> None:
     assert json.loads(to_json({"a": [float("nan"), (float("inf"), 1.5)]})) == {"a": [None, [None, 1.5]]}
+
+
+def test_json_shows_letters_of_any_script_as_they_are() -> None:
+    assert to_json({"面积": "Größe"}) == '{\n  "面积": "Größe"\n}\n'.encode()
 
 
 @pytest.mark.parametrize("name", ["gs://bucket/prefix", "abfs://container", "memory://x", "oops://x"])

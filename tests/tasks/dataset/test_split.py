@@ -10,8 +10,17 @@ import numpy as np
 import pytest
 
 from tasks.dataset.boston import FILE, read_snapshot
+from tasks.dataset.records import open_records, record_type
 from tasks.dataset.rows import Column, Origin, Rows, Snapshot, Split
-from tasks.dataset.split import check_columns, example_inputs, extract_features, select_features, split, split_rows
+from tasks.dataset.split import (
+    check_columns,
+    example_inputs,
+    extract_features,
+    remake_split,
+    select_features,
+    split,
+    split_rows,
+)
 from tasks.errors import UserError
 from tasks.parameters import Dataset
 
@@ -178,3 +187,15 @@ def test_a_big_table_is_split_without_a_copy() -> None:
     snapshot = own_table(1000, times=False)
     split = select_features(split_rows(snapshot, "price", 0.3), ["area"])
     assert all(np.shares_memory(rows.x, snapshot.values) for rows in split.parts.values())
+
+
+def test_a_split_is_made_again_from_the_file_of_its_rows(tmp_path: Path) -> None:
+    rows = np.zeros(100, record_type(["area", "rooms", "price"], timed=False))
+    rows["area"], rows["\0hash"] = np.arange(100), own_table(100, times=False).hashes
+    np.save(tmp_path / "rows.npy", rows)
+    snapshot = open_records(tmp_path / "rows.npy", Origin("", "", details={}))
+    before = select_features(split_rows(snapshot, "price", 0.3), ["area"])
+    assert before.recall is not None
+    again = remake_split(before.recall)
+    assert (again.names, again.recall) == (["area"], before.recall)
+    assert all(np.array_equal(again.parts[part].x, rows.x) for part, rows in before.parts.items())

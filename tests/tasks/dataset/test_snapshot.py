@@ -3,6 +3,8 @@
 import gzip
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -133,6 +135,23 @@ def test_rows_stand_in_the_order_of_their_times(take: Take, tmp_path: Path) -> N
     assert snapshot.times is not None
     assert snapshot.times.tolist() == sorted(snapshot.times.tolist())
     assert [column.name for column in snapshot.columns] == ["area", "rooms", "price"]
+
+
+TAKE = """
+import sys
+from tasks.dataset.snapshot import take_snapshot
+from tasks.parameters import Dataset
+from tasks.storage.store import Store
+take_snapshot(Store(sys.argv[1]), Dataset(source=sys.argv[2], features=["area"], target="price"))
+"""
+
+
+def test_a_process_that_took_a_snapshot_leaves_no_scratch(store: Store, tmp_path: Path) -> None:
+    (scratch := tmp_path / "scratch").mkdir()
+    arguments = [sys.executable, "-c", TAKE, str(store.root), by_csv(tmp_path)]
+    subprocess.run(arguments, env=os.environ | {"TMPDIR": str(scratch)}, check=True)
+    assert len(store.names("datasets")) == 1
+    assert list(scratch.iterdir()) == []
 
 
 def test_a_snapshot_is_opened_again_by_its_digest(take: Take, store: Store, tmp_path: Path) -> None:
@@ -392,6 +411,7 @@ def test_a_key_that_was_there_twice_and_no_longer_is_told(
     [
         ([], r"line 4 and .*line 6; leave one of them\.$"),
         ([1], r"leave one of them \(1 more rows have a key that was there before\)\.$"),
+        ([3], r"line 4 and .*, line 6; leave one of them \(1 more"),
     ],
 )
 def test_keys_that_name_two_rows_are_counted(take: Take, tmp_path: Path, more: list[int], sentence: str) -> None:

@@ -255,8 +255,21 @@ def test_a_header_that_can_only_have_tabs_is_split_at_nothing_else() -> None:
         (b"", "the file is empty; the first line must name the columns"),
         (b"\nid,RM\n", "line 1 is empty"),
         (b'id,"RM\n', "line 1 has a quote that does not end"),
+        (b"i" * (4 << 20), "line 1 is longer than 4 MB"),
     ],
 )
 def test_a_file_without_a_header_is_refused(content: bytes, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         read_header(io.BytesIO(content))
+
+
+def test_a_block_has_no_more_lines_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.tables.csv.BLOCK_LINES", 2)
+    blocks = cut_blocks(io.BytesIO(b"1\n2\n3\n4\n5\n"), 2, ",")
+    assert [(block.line, block.data) for block in blocks] == [(2, b"1\n2\n"), (4, b"3\n4\n"), (6, b"5\n")]
+
+
+def test_a_line_of_other_width_says_how_many_fields_it_has() -> None:
+    (block,) = cut_blocks(io.BytesIO(b"7\n1,2,3\n1,2,3,4\n\n"), 2, ",")
+    _, broken = parse_block(block, ["0", "1", "2"], ["0"])
+    assert broken["value"].to_list() == ["1", "4", ""]

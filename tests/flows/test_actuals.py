@@ -82,6 +82,14 @@ def test_a_later_batch_counts_for_the_keys_it_has(served: Store, write: Write) -
     assert [(result.matched, result.mse) for result in read_performance(served)] == [(1, 0.0), (1, 0.0)]
 
 
+def test_what_is_in_order_is_not_warned_of(served: Store, write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    for folder, rooms in (("in", 1), ("on", 3)):
+        predict.fn(Batch(inputs=[str(write(f"{folder}/a.csv", f"id,RM\na,{rooms}\n"))]))
+    caplog.clear()
+    run(write("truth.csv", "id,MEDV\na,7\nb,5\n"))
+    assert [record.message for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 def test_a_truth_before_its_prediction_counts_not(served: Store, write: Write) -> None:
     predict.fn(Batch(inputs=[str(write("in/a.csv", "id,RM\na,1\nb,2\n"))]))
     truths = write("truth.csv", "id,MEDV,day\na,4,2020-01-01\nb,5,2999-01-01\n")
@@ -165,6 +173,8 @@ def test_a_bad_file_is_one_sentence(
     assert message in str(caught.value)
     entries = load_index(served)[0].entries
     assert {bool(entry.error) for entry in entries} == ({True, False} if "target" not in settings else {True})
+    failed = next(entry for entry in entries if entry.error)
+    assert (failed.rows, failed.rejected, failed.unmatched, failed.early, failed.replaced) == (0, 0, 0, 0, 0)
 
 
 def test_keys_of_another_type_are_shown(served: Store, write: Write, caplog: pytest.LogCaptureFixture) -> None:
@@ -178,6 +188,12 @@ def test_a_key_that_a_batch_has_twice_is_told(served: Store, write: Write, caplo
     run(write("truth.csv", "id,MEDV\na,3\n"))
     assert "1 key predicted more than once in one batch; the first row counts" in caplog.text
     assert [result.mse for result in read_performance(served)] == [0.0]
+
+
+def test_a_key_in_two_files_of_a_batch_is_told(served: Store, write: Write, caplog: pytest.LogCaptureFixture) -> None:
+    predict.fn(Batch(inputs=[str(write(f"in/{name}.csv", "id,RM\na,1\n")) for name in "ab"]))
+    run(write("truth.csv", "id,MEDV\na,3\nb,3\n"))  # Nobody looks further once all are found.
+    assert "1 key predicted more than once in one batch; the first row counts" in caplog.text
 
 
 def test_key_and_target_may_be_the_champions(served: Store, write: Write) -> None:
@@ -238,6 +254,7 @@ def test_a_version_that_is_gone_promised_nothing(served: Store, write: Write) ->
     run(write("truth.csv", "id,MEDV\na,3\n"), target="MEDV")
     (result,) = read_performance(served)
     assert (result.promise.mse, result.mean_mse, result.mse) == (None, None, 0.0)
+    assert (result.promise.test_rows, result.promise.validation_rows) == (0, 0)
 
 
 def test_predictions_that_cannot_be_read_are_passed_over(

@@ -9,12 +9,12 @@ import pytest
 from prefect import flow
 from upath import UPath
 
-from tasks.errors import StoreError, UserError
+from tasks.errors import StoreError, UserError, WorkError
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
-from tasks.scoring.batch import publish_batch
+from tasks.scoring.batch import check_failures, invalidate_manifest, publish_batch
 from tasks.scoring.join import join_ranges, join_results
-from tasks.scoring.manifest import BatchRun, Chunk, FileResult
+from tasks.scoring.manifest import BatchRun, Chunk, Counts, FileResult, Manifest
 from tasks.scoring.run import score_chunk, score_groups
 from tasks.storage.files import describe_file
 from tasks.storage.store import Store
@@ -200,3 +200,30 @@ def test_files_whose_step_was_lost_are_told(tmp_path: Path, neuron: ModelVersion
     job = BatchRun(location=str(tmp_path / "file"), batch=Batch(), model=neuron)
     (result,) = flow(score_groups)([[Chunk(source=SOURCE)]], [], job)
     assert result.error.startswith("the step that scored it was lost (The store refuses ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "stays"), [({"outputs": {"a.predictions.csv": {}}}, False), ({"error": "x"}, True)]
+)
+def test_only_a_file_with_predictions_takes_the_manifest_away(
+    tmp_path: Path, neuron: ModelVersion, changes: dict[str, object], stays: bool
+) -> None:
+    earlier = FileResult(source=SOURCE).model_copy(update=changes)
+    job = BatchRun(location=str(tmp_path), batch=Batch(), model=neuron, earlier=[earlier])
+    (tmp_path / "manifest.json").write_text("{}")
+    for _ in range(2):  # The second time is that of a run after one that was killed.
+        invalidate_manifest.fn([[Chunk(source=SOURCE)]], job)
+        assert (tmp_path / "manifest.json").exists() == stays
+
+
+def test_of_many_failed_files_five_are_told_and_the_rest_counted(tmp_path: Path, neuron: ModelVersion) -> None:
+    job = BatchRun(location=str(tmp_path), batch=Batch(), model=neuron)
+    failed = [
+        FileResult(source=InputFile(path=f"/inbox/{number}.csv", name=str(number)), error="bad") for number in range(7)
+    ]
+    now = datetime.now(UTC)
+    manifest = Manifest(
+        batch="b", version=neuron.version, created_at=now, settings=job.batch, total=Counts(), inputs=failed
+    )
+    with pytest.raises(WorkError, match=r"^7 of 7 files .*: /inbox/0\.csv: bad; .*/4\.csv: bad; and 2 more\. See "):
+        check_failures.fn(manifest, job)

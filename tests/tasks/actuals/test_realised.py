@@ -124,6 +124,7 @@ def test_nothing_to_measure_is_said(store: Store, tmp_path: Path) -> None:
     make_version(store, "a")
     lacking = measure_versions(store, ["a"], str(tmp_path / "a.csv"))
     assert lacking == Realised({}, {"a": "the table has no column RM"})
+    assert (lacking.rows, lacking.left_out, lacking.mean_mse) == (0, 0, 0)
     assert describe_realised(lacking, "a.csv") == "No version can be measured on a.csv: the table has no column RM.\n"
 
 

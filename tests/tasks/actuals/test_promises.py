@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.actuals.performance import Performance, Promise, combine
-from tasks.actuals.promises import find_high_error, find_low_coverage, tail_of_coverage
+from tasks.actuals.performance import Entry, Performance, Promise, combine
+from tasks.actuals.promises import check_promises, find_high_error, find_low_coverage, tail_of_coverage
+from tasks.registry.alarms import read_alarms
+from tasks.storage.store import Store
 
 PROMISE = Promise(mse=4.0, test_rows=200, mean=0.0, validation_rows=200)
 DAY = datetime(2026, 11, 1, tzinfo=UTC)
@@ -57,10 +59,24 @@ def test_without_interval_or_rows_nothing_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("mse", "tolerance", "wrong"), [(4.0, 0.01, False), (5.0, 0.01, False), (7.0, 0.01, True), (7.0, 1.0, False)]
-)
+    ("mse", "tolerance", "wrong"),
+    [(4.0, 0.01, False), (5.85, 0.01, False), (5.95, 0.01, True), (7.0, 0.01, True), (7.0, 1.0, False)],
+)  # 5.90 is 4 * 1.01 * exp(3.09 * sqrt(2 / 400 + 2 / 200)).
 def test_a_high_error_is_told(mse: float, tolerance: float, wrong: bool) -> None:
     assert bool(find_high_error(a_result(mse=mse, fourth=3 * mse**2), tolerance)) == wrong
+
+
+def test_errors_that_are_all_alike_leave_nothing_to_chance() -> None:
+    assert find_high_error(a_result(mse=4.2, fourth=4.2**2), 0.01)
+
+
+def test_a_version_is_judged_by_all_its_batches_at_once(store: Store) -> None:
+    few, many = a_result(batch="v1-a", matched=10, coverage=0.0), a_result(batch="v1-b", matched=10_000, coverage=0.95)
+    entry = Entry(source="a.csv", input="", settings={}, recorded_at=DAY, results=[few, many])
+    check_promises.fn([entry], 0.01)
+    assert read_alarms(store) == []
+    check_promises.fn([entry.model_copy(update={"results": [few]})], 0.01)
+    assert [alarm["action"] for alarm in read_alarms(store)] == ["coverage.low"]
 
 
 def test_a_perfect_prediction_breaks_no_promise() -> None:

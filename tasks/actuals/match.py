@@ -16,7 +16,7 @@ from tasks.dataset.reading import Piece, read_file
 from tasks.errors import UserError
 from tasks.progress import progress
 from tasks.registry.verify import list_batches
-from tasks.scoring.manifest import PREDICTIONS, Manifest
+from tasks.scoring.manifest import Manifest, is_predictions
 from tasks.steps import get_logger
 from tasks.storage.store import MANIFEST, Store
 from tasks.tables.contract import F32, TEXT, read_number
@@ -81,7 +81,7 @@ def _list_sources(folder: UPath) -> Iterator[Source]:
     settings = manifest.settings
     for result in manifest.inputs:
         at = result.predicted_at or manifest.created_at
-        names = [name for name in result.outputs if PREDICTIONS in name and not result.error]
+        names = [name for name in result.outputs if is_predictions(name) and not result.error]
         for name in names:  # more than one where they are in parts
             yield Source(
                 str(folder / name),

@@ -11,8 +11,9 @@ from typing import Any
 
 from upath import UPath
 
+from tasks.parameters import Batch
 from tasks.scoring.columns import describe_model
-from tasks.scoring.manifest import PREDICTIONS, BatchRun, FileResult
+from tasks.scoring.manifest import BatchRun, Chunk, FileResult, is_predictions
 from tasks.storage.files import TEMPORARY, describe_file, user_errors
 from tasks.storage.store import Store, is_local
 from tasks.tables.parquet import join_parquet
@@ -38,17 +39,19 @@ def join_ranges(ranges: Iterable[FileResult], batch_run: BatchRun) -> FileResult
     if first.stop is None:
         return first
     joined = FileResult(source=first.source, sha256=first.sha256)
+    home, batch, names = Store(batch_run.location), batch_run.batch, list[str]()
     with ExitStack() as stack:
         outputs: dict[str, Output] = {}
         for result in chain([first], others):
             joined.add(result)
             joined.error = joined.error or result.error
             joined.predicted_at = max(filter(None, (joined.predicted_at, result.predicted_at)), default=None)
-            if batch_run.batch.parts:
+            if batch.parts:
                 joined.outputs |= result.outputs
+                names += Chunk(source=result.source, start=result.start, stop=result.stop).output_names(batch)
             elif not joined.error:
-                _append(result, outputs, Store(batch_run.location), stack)
-        return _keep_parts(joined, batch_run) if batch_run.batch.parts else _finish(joined, outputs, batch_run)
+                _append(result, outputs, home, stack)
+        return _keep_parts(joined, names, home, batch) if batch.parts else _finish(joined, outputs, batch_run)
 
 
 def _append(result: FileResult, outputs: dict[str, "Output"], home: Store, stack: ExitStack) -> None:
@@ -74,16 +77,21 @@ def _finish(joined: FileResult, outputs: dict[str, "Output"], batch_run: BatchRu
     return joined
 
 
-def _keep_parts(joined: FileResult, batch_run: BatchRun) -> FileResult:
-    """Remove the parts that do not count, by the same rule; all others have to be in the folder of this machine."""
-    parts, home = joined.outputs, Store(batch_run.location)
+def _keep_parts(joined: FileResult, names: list[str], home: Store, batch: Batch) -> FileResult:
+    """Remove the parts that do not count, by the same rule; all others have to be there.
+
+    A step that was lost may have written some of `names` that no result lists.
+    """
+    parts, gone = joined.outputs, set[str]()
     if joined.error:
-        joined = FileResult(source=joined.source, error=joined.error)
-    elif joined.fail_for_excess(batch_run.batch.max_rejects):
-        joined.predicted_at, joined.outputs = None, {name: parts[name] for name in parts if PREDICTIONS not in name}
-    for name in parts.keys() - joined.outputs.keys():
-        (home.root / name).unlink(missing_ok=True)
-    for name in joined.outputs if home.local else ():
+        joined, gone = FileResult(source=joined.source, error=joined.error), set(names)
+    elif joined.fail_for_excess(batch.max_rejects):
+        gone = set(filter(is_predictions, parts))
+        joined.predicted_at, joined.outputs = None, {name: parts[name] for name in parts if name not in gone}
+    for name in gone:
+        with user_errors(path := home.root / name):
+            path.unlink(missing_ok=True)
+    for name in joined.outputs if home.local else ():  # A worker may see another folder, but no other bucket.
         with user_errors(path := home.root / name):
             path.stat()
     return joined

@@ -10,7 +10,7 @@ from tasks.dataset.reading import read_file
 from tasks.errors import UserError
 from tasks.progress import progress
 from tasks.scoring.columns import list_added
-from tasks.scoring.manifest import PREDICTIONS, BatchRun, Manifest
+from tasks.scoring.manifest import BatchRun, Manifest, is_predictions
 from tasks.steps import get_logger, task
 from tasks.tables.contract import F32, TEXT
 from tasks.tables.inputs import InputFile, plural
@@ -33,7 +33,7 @@ def load_predictions(manifest: Manifest, batch_run: BatchRun) -> None:
     if not batch.into:
         return
     address = find_address(batch.connection)
-    names = [name for name in manifest.files if PREDICTIONS in name]
+    names = [name for name in manifest.files if is_predictions(name)]
     try:
         with connect(address, batch.connection, read_only=False).begin() as session:
             count = _replace(session, manifest, names, batch_run)

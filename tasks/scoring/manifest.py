@@ -1,5 +1,6 @@
 """The values of a batch: its files, what became of them, and its manifest."""
 
+import re
 from datetime import datetime
 from functools import cached_property
 from itertools import zip_longest
@@ -13,7 +14,12 @@ from tasks.parameters import Batch
 from tasks.tables.inputs import InputFile
 
 WORK = ".work"  # folder inside a batch's, for what is removed once the manifest is written
-PREDICTIONS = ".predictions."  # what the name of a file of predictions has, before the suffix of its kind
+PREDICTIONS = re.compile(r"\.predictions(\.\d{15})?\.(csv|tsv|parquet)$")  # how their names end; parts have a number
+
+
+def is_predictions(name: str) -> bool:
+    """Whether an output has predictions, and not rejects."""
+    return bool(PREDICTIONS.search(name))
 
 
 def leads_out(name: str) -> bool:
@@ -39,19 +45,19 @@ class Chunk(BaseModel):
         """Whether its predictions are written as CSV."""
         return (self.source.kind if batch.format == "same" else batch.format) != "parquet"
 
-    def output_names(self, batch: Batch) -> tuple[str, str]:
-        """Name its predictions and its rejects; what stands apart by tabs stays so, and so does its name.
+    def is_joined(self, batch: Batch) -> bool:
+        """Whether its outputs are joined with those of other ranges and removed, and do not stay."""
+        return self.stop is not None and not batch.parts
 
-        Those of a range are joined and removed later, unless they are parts that stay.
-        """
+    def output_names(self, batch: Batch) -> tuple[str, str]:
+        """Name its predictions and its rejects; what stands apart by tabs stays so, and so does its name."""
         kind = "parquet" if not self.to_csv(batch) else "tsv" if self.source.kind == "tsv" else "csv"
-        if self.stop is None:
-            name, part = self.source.name, ""
-        elif batch.parts:  # No other output is called so, since those of whole files have no number there.
-            name, part = self.source.name, f".{self.start:015}"
-        else:
-            name, part = f"{WORK}/{self.source.name}.{self.start:015}", ""
-        return f"{name}{PREDICTIONS[:-1]}{part}.{kind}", f"{name}.rejects{part}.csv"
+        name, place, part = self.source.name, f".{self.start:015}", ""
+        if self.is_joined(batch):
+            name = f"{WORK}/{name}{place}"
+        elif self.stop is not None:
+            part = place  # No whole file has an output of this name, since there a number stands before the kind.
+        return f"{name}.predictions{part}.{kind}", f"{name}.rejects{part}.csv"
 
     def new_result(self, error: str = "") -> "FileResult":
         """Begin its result, with nothing counted yet."""

@@ -95,7 +95,7 @@ def score_chunk(chunk: Chunk, batch_run: BatchRun, on_read: OnRead = lambda _: N
     store, result = Store(batch_run.location), chunk.new_result()
     to_csv = chunk.to_csv(batch_run.batch)
     names = chunk.output_names(batch_run.batch)
-    stays = chunk.stop is None or batch_run.batch.parts  # Others are joined, and synced only then.
+    stays = not chunk.is_joined(batch_run.batch)  # What is joined is synced only then.
     read = read_parquet if chunk.source.kind == "parquet" else read_csv
     with (
         read(chunk, batch_run, on_read) as reading,

@@ -88,7 +88,7 @@ def map_in_order(
 
 
 def write_file(path: Path, chunks: Iterable[bytes], durable: bool = True) -> dict[str, Any]:
-    """Write chunks while the next are made, and say of the file what `describe_file` says."""
+    """Write chunks while the next are made, synced if `durable`, and say of the file what `describe_file` says."""
     sha256, unsynced = hashlib.sha256(), 0
     with path.open("wb") as file:
 

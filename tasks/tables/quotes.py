@@ -89,7 +89,7 @@ class Quotes:
 
     @cached_property
     def can_begin(self) -> Mask:
-        """The bytes that a quote could begin a field at."""
+        """The places where a quote could begin a field."""
         begins = move_on(self.separators | self.newlines)
         begins[0] |= np.uint64(1)  # Before the first byte stands a line end.
         return begins

@@ -12,19 +12,14 @@ from upath import UPath
 from tasks.errors import StoreError, UserError, WorkError
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
-from tasks.scoring.batch import check_failures, invalidate_manifest, publish_batch
+from tasks.scoring.batch import check_failures, invalidate_manifest
 from tasks.scoring.join import join_ranges, join_results
 from tasks.scoring.manifest import BatchRun, Chunk, Counts, FileResult, Manifest
 from tasks.scoring.run import score_chunk, score_groups
 from tasks.storage.files import describe_file
 from tasks.storage.store import Store
 from tasks.tables.inputs import InputFile
-
-SOURCE = InputFile(path="/inbox/a.csv", name="a")
-
-
-def part(start: int, **changes: object) -> FileResult:
-    return FileResult(source=SOURCE, start=start, stop=start + 10, sha256="0", predicted=1).model_copy(update=changes)
+from tests.tasks.scoring.helpers import SOURCE, part
 
 
 def test_a_file_fails_with_the_first_of_its_ranges_that_failed(tmp_path: Path, neuron: ModelVersion) -> None:
@@ -101,65 +96,6 @@ def test_a_range_that_the_workers_wrote_elsewhere_is_told(
     with pytest.raises(StoreError, match=r"The store refuses .*/a\.predictions\.csv: No such file or directory"):
         join_ranges(pieces, BatchRun(location=str(tmp_path / "out"), batch=Batch(max_rejects=1), model=neuron))
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".work"]
-
-
-@pytest.fixture
-def parts(tmp_path: Path) -> tuple[Path, list[FileResult]]:
-    """Results of ranges that stay as files of their own, and the folder of these."""
-    (folder := tmp_path / "out").mkdir()
-    results = []
-    for start in (0, 10):
-        for kind in ("predictions", "rejects"):
-            (folder / f"a.{kind}.{start:015}.csv").write_text(f"{kind} {start}\n")
-        names = [f"a.{kind}.{start:015}.csv" for kind in ("predictions", "rejects")]
-        outputs = {name: describe_file(folder / name) for name in names}
-        results.append(part(start, rejects={"empty": 1}, outputs=outputs, predicted_at=datetime.now(UTC)))
-    return folder, results
-
-
-def join_parts(parts: tuple[Path, list[FileResult]], neuron: ModelVersion, **batch: object) -> FileResult:
-    settings = Batch.model_validate({"parts": True, "max_rejects": 1} | batch)
-    return join_ranges(parts[1], BatchRun(location=str(parts[0]), batch=settings, model=neuron))
-
-
-def test_parts_stay_as_they_are(parts: tuple[Path, list[FileResult]], neuron: ModelVersion) -> None:
-    joined = join_parts(parts, neuron)
-    names = [path.name for path in sorted(parts[0].iterdir())]
-    assert joined.outputs == {name: describe_file(parts[0] / name) for name in names}
-    assert (len(names), joined.predicted, joined.rejected, joined.stop) == (4, 2, 2, None)
-
-
-def test_of_a_file_that_fails_no_part_is_left(parts: tuple[Path, list[FileResult]], neuron: ModelVersion) -> None:
-    parts[1].append(part(20, error="it was lost"))
-    assert join_parts(parts, neuron) == FileResult(source=SOURCE, error="it was lost")
-    assert not list(parts[0].iterdir())
-
-
-def test_of_parts_with_too_many_rejects_only_they_are_left(
-    parts: tuple[Path, list[FileResult]], neuron: ModelVersion
-) -> None:
-    joined = join_parts(parts, neuron, max_rejects=0.4)
-    names = ["a.rejects.000000000000000.csv", "a.rejects.000000000000010.csv"]
-    assert (list(joined.outputs), joined.predicted_at) == (names, None)
-    assert sorted(path.name for path in parts[0].iterdir()) == names
-
-
-def test_a_part_that_a_worker_wrote_elsewhere_is_told(
-    parts: tuple[Path, list[FileResult]], neuron: ModelVersion
-) -> None:
-    (parts[0] / "a.predictions.000000000000010.csv").unlink()
-    with pytest.raises(StoreError, match=r"refuses .*/a\.predictions\.000000000000010\.csv: No such file"):
-        join_parts(parts, neuron)
-
-
-def test_parts_of_an_earlier_input_are_removed(
-    tmp_path: Path, parts: tuple[Path, list[FileResult]], neuron: ModelVersion
-) -> None:
-    earlier = [parts[1][1]]  # It was kept by a run that was killed, and the file has no such range any more.
-    job = BatchRun(location=str(parts[0]), batch=Batch(parts=True), model=neuron, earlier=earlier)
-    publish_batch([parts[1][0]], [SOURCE], job)
-    left = sorted(path.name for path in parts[0].iterdir())
-    assert left == ["a.predictions.000000000000000.csv", "a.rejects.000000000000000.csv", "manifest.json"]
 
 
 def test_files_come_in_order_whether_they_are_kept_or_scored(tmp_path: Path, neuron: ModelVersion) -> None:

@@ -70,16 +70,20 @@ def read_results(location: UPath) -> list[FileResult]:
 def invalidate_manifest(groups: list[list[Chunk]], batch_run: BatchRun) -> None:
     """Delete the manifest before rewriting a file it lists.
 
-    What the manifest said is kept beside the results of the steps, for the run that finishes the batch.
+    What the manifest said is kept beside the results of the steps, for the run that finishes the batch. The digests
+    of what is made again are not, so that it does not stand if this run is killed and the input is as it was before.
     """
     again = {chunk.source.path for group in groups for chunk in group}
     listed = [result for result in batch_run.earlier if result.outputs and result.stop is None]
     if any(result.source.path in again for result in listed):
         home = Store(batch_run.location)
-        home.write(
-            home.root / WORK / EARLIER, to_json([result.model_dump(mode="json") for result in batch_run.earlier])
-        )
+        kept = [_forget(result) if result.source.path in again else result for result in batch_run.earlier]
+        home.write(home.root / WORK / EARLIER, to_json([result.model_dump(mode="json") for result in kept]))
         (home.root / MANIFEST).unlink(missing_ok=True)
+
+
+def _forget(result: FileResult) -> FileResult:
+    return result.model_copy(update={"sha256": "", "source": result.source.model_copy(update={"tag": ""})})
 
 
 @task("Publish the batch")

@@ -2,12 +2,12 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from upath import UPath
 
 from tasks.errors import UserError
-from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult
+from tasks.scoring.manifest import BatchRun, Chunk, FileResult
 from tasks.steps import get_logger, task
 from tasks.storage.files import digest_file
 from tasks.storage.store import is_local, locate
@@ -75,19 +75,18 @@ def find_done(chunk: Chunk, batch_run: BatchRun) -> FileResult | None:
         result = result.model_copy(update={"source": chunk.source})  # The next run need not read the file.
     if result.error and result.rows and not result.find_excess(batch_run.batch.max_rejects):
         return None  # More rejects are allowed than in the run before.
-    location = locate(batch_run.location)
-    return result if all(_is_whole(location / name, facts) for name, facts in result.outputs.items()) else None
+    # The outputs of a range may not have been synced, or be of another state of the file than its result.
+    home = locate(batch_run.location)
+    return result if _has_outputs(result, home, deep=result.stop is not None and is_local(home)) else None
 
 
-def _is_whole(path: UPath, facts: dict[str, Any]) -> bool:
-    """Whether an output is there, and neither emptied nor cut since it was written.
-
-    A range that is to be joined was not synced to the disk, so that its bytes are looked at.
-    """
+def _has_outputs(result: FileResult, home: UPath, deep: bool) -> bool:
+    """Whether all outputs are there and have their sizes, or, if `deep`, their digests."""
+    outputs = ((home / name, facts) for name, facts in result.outputs.items())
     try:
-        if WORK in path.parts and is_local(path):
-            return bool(digest_file(path) == facts["sha256"])
-        return bool(path.stat().st_size == facts["bytes"])
+        if deep:
+            return all(digest_file(path) == facts.get("sha256") for path, facts in outputs)
+        return all(path.stat().st_size == facts.get("bytes") for path, facts in outputs)
     except FileNotFoundError:
         return False
 
@@ -122,6 +121,14 @@ def group_chunks(chunks: list[Chunk]) -> list[list[Chunk]]:
     return groups
 
 
+def _still_stands(result: FileResult, batch_run: BatchRun) -> bool:
+    """Whether the predictions of an input that is gone are those of its result.
+
+    One without a digest was to be made again by a run that was killed, which may have written some of its outputs.
+    """
+    return bool(result.sha256) or _has_outputs(result, locate(batch_run.location), deep=True)
+
+
 @task("Plan the batch")
 def plan_batch(files: list[InputFile], batch_run: BatchRun) -> tuple[list[list[Chunk]], list[FileResult]]:
     """Group what is left to score into steps. Also returns the results of earlier runs that stand.
@@ -134,7 +141,7 @@ def plan_batch(files: list[InputFile], batch_run: BatchRun) -> tuple[list[list[C
     kept = [result for _, results in plans for result in results]
     here = {file.path for file in files}
     gone = [result for (path, _, stop), result in batch_run.done.items() if path not in here and stop is None]
-    kept += [result for result in gone if not result.error]
+    kept += [result for result in gone if not result.error and _still_stands(result, batch_run)]
     done, left = sum(result.source.path in here for result in kept), sum(map(len, groups))
     get_logger().info("%s done before, %s left to score", plural(done, "file"), plural(left, "chunk"))
     return groups, kept

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from upath import UPath
 
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
+from tasks.scoring.batch import invalidate_manifest, read_results
 from tasks.scoring.manifest import BatchRun, Chunk, FileResult
 from tasks.scoring.plan import group_chunks, plan_batch, split_file
 from tasks.scoring.run import score_chunk
@@ -99,9 +101,8 @@ def test_a_kept_range_that_was_not_synced_is_scored_again(tmp_path: Path, neuron
     again = job.model_copy(update={"earlier": [result]})
     assert plan_batch([source], again)[1] == [result]
     (name,) = result.outputs
-    (tmp_path / name).write_bytes(
-        b"\0" * result.outputs[name]["bytes"]
-    )  # As some file systems have it after a power cut.
+    # Some file systems leave such a file after a power cut.
+    (tmp_path / name).write_bytes(b"\0" * result.outputs[name]["bytes"])
     assert plan_batch([source], again)[1] == []
 
 
@@ -115,3 +116,30 @@ def test_ranges_that_are_done_are_not_scored_again(tmp_path: Path, neuron: Model
     assert plan_batch([source], job) == ([others], [done])
     job = BatchRun(location=str(tmp_path), batch=Batch(), model=neuron, earlier=[done])
     assert plan_batch([source], job) == ([[Chunk(source=source, size=source.size)]], [])
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_a_killed_run_was_to_make_again_stands_for_no_input(
+    tmp_path: Path, neuron: ModelVersion, gone: bool
+) -> None:
+    (path := tmp_path / "a.csv").write_text("RM\n5\n")
+    source = InputFile(path=str(path), name="a", size=path.stat().st_size, tag="as it was")
+    facts = {"location": str(tmp_path / "out"), "batch": Batch(), "model": neuron}
+    result = score_chunk(Chunk(source=source), BatchRun(**facts))
+    job = BatchRun(**facts, earlier=[result])
+    output, here = tmp_path / "out" / "a.predictions.csv", [] if gone else [source]
+    assert plan_batch.fn(here, job) == ([], [result])
+    invalidate_manifest.fn([[Chunk(source=source)]], job)  # The input has changed, and is as before after the kill.
+    again = BatchRun(**facts, earlier=read_results(UPath(tmp_path / "out")))
+    assert output.name in again.earlier[0].outputs  # The next run knows what to remove.
+    output.write_bytes(output.read_bytes().replace(b"5", b"6"))
+    groups, kept = plan_batch.fn(here, again)
+    assert (len(groups), kept) == (0 if gone else 1, [])
+
+
+def test_predictions_that_are_whole_are_kept_without_their_input(tmp_path: Path, neuron: ModelVersion) -> None:
+    (path := tmp_path / "a.csv").write_text("RM\n5\n")
+    job = BatchRun(location=str(tmp_path / "out"), batch=Batch(), model=neuron)
+    result = score_chunk(Chunk(source=InputFile(path=str(path), name="a", size=5)), job)
+    forgotten = result.model_copy(update={"sha256": ""})
+    assert plan_batch.fn([], job.model_copy(update={"earlier": [forgotten]})) == ([], [forgotten])

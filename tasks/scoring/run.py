@@ -184,7 +184,8 @@ def score_groups(groups: list[Group], kept: list[FileResult], batch_run: BatchRu
     Raises:
         UserError: there is no cluster, or what it wrote can't be joined.
     """
-    todo = batch_run.model_copy(update={"earlier": []})  # Workers need not know what is done.
+    # Workers need not know what is done; a copy of `batch_run` would keep it.
+    todo = BatchRun(location=batch_run.location, batch=batch_run.batch, model=batch_run.model, shadow=batch_run.shadow)
     scored = chain.from_iterable(map(_take_outcome, groups, _run_groups(groups, todo)))
     return list(join_results(heapq.merge(sorted(kept, key=_find_place), scored, key=_find_place), batch_run))
 

@@ -29,7 +29,7 @@ def measure(stack: Stack) -> list[str]:
     return [f"{megabytes:.0f}" for megabytes in (*memory.values(), database)]
 
 
-def run_twice(stack: Stack, number: int) -> None:
+def run_both(stack: Stack, number: int) -> None:
     """Trigger a retrain and a prediction, and wait for both ends."""
     (stack.log.parent / "inbox" / f"{number:04}.csv").write_text("id,RM\n1,6.5\n")
     runs = stack.api.trigger(NOTHING_NEW), stack.api.trigger({}, "predict/daily-predict")
@@ -47,10 +47,10 @@ def main(runs: int) -> None:
         try:
             stack.api.wait(stack.api.trigger(NOTHING_NEW), "Completed", seconds=600)
             sys.stdout.write(f"{HEAD}\n| 0 | {' | '.join(measure(stack))} | |\n")
-            marks, begun = {round(runs * quarter / 8) for quarter in (1, 2, 3, 4)}, time.perf_counter()
+            marks, begun = {runs * quarter // 8 for quarter in (1, 2, 3, 4)}, time.perf_counter()
             done = 0
             for number in range(1, runs // 2 + 1):
-                run_twice(stack, number)
+                run_both(stack, number)
                 if number in marks:
                     seconds = (time.perf_counter() - begun) / (number - done)
                     sys.stdout.write(f"| {2 * number:,} | {' | '.join(measure(stack))} | {seconds:.1f} |\n")

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from logging import CRITICAL
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,7 +34,7 @@ from tasks.scoring.plan import RANGE_BYTES, plan_batch
 from tasks.scoring.run import Group, score_group, score_groups
 from tasks.storage.store import Store
 from tasks.tables.inputs import list_files
-from tests.benchmarks.measure import HEAD, Series, run_once
+from tests.benchmarks.measure import run_once
 from tests.benchmarks.retraining import PROGRAM
 from tests.benchmarks.scoring import write_rows
 from tests.helpers import make_version
@@ -42,34 +43,33 @@ ROUNDS = 3
 ROWS = 5_000_000  # of the table that costs are measured on: an id, a number and a place
 START = 1.8  # CPU seconds until the command does anything, nearly all of them imports
 WORKERS = (1, 4, 16, 32)
-KINDS = "one file, joined", "one file, left in parts", "a file a range"
-RANGES, WAIT = 256, 0.25  # of the simulation: how many, and the seconds of each that stand for its scoring
+KINDS = {"one file, joined": (True, True), "one file, left in parts": (True, False), "a file a range": (False, False)}
+RANGES, WAIT = 256, 0.25  # of the simulation: how many at most, and the seconds that stand for the scoring of each
 
 
 class Costs(NamedTuple):
     """The coefficients of the model, in seconds."""
 
-    plan_gb: float = 0  # the main process cuts a GB of CSV into ranges and digests it
-    plan_file: float = 0  # it looks at a further small file, which is not cut
-    score_gb: float = 0  # a worker scores a GB of CSV
-    join_gb: float = 0  # the main process joins and digests a GB of predictions
-    task: float = 0  # it sends a range out and takes its result in, with the scheduler's part
-    growth: float = 0  # bytes of predictions for each byte of CSV
-    recorded: float = 0  # a Prefect server records a range, with one worker
-    memory: float = 0  # bytes of a range's message and of its result
-    row: float = 0  # bytes of CSV
+    plan_gb: float  # the main process cuts a GB of CSV into ranges and digests it
+    plan_file: float  # it looks at a further small file, which is not cut
+    score_gb: float  # a worker scores a GB of CSV
+    join_gb: float  # the main process joins and digests a GB of predictions
+    task: float  # it sends a range out and takes its result in, with the scheduler's part
+    growth: float  # bytes of predictions for each byte of CSV
+    recorded: float  # a Prefect server records a range, with one worker
+    memory: float  # bytes of a range's message and of its result
+    row: float  # bytes of CSV
 
 
-def estimate(costs: Costs, gigabytes: float, ranges: int, workers: int, kind: str) -> dict[str, float]:
-    """Say how many seconds each part of a batch takes, of a kind of KINDS; the main process joins while workers score.
+def estimate(costs: Costs, gigabytes: float, ranges: int, workers: int, cut: bool, joined: bool) -> dict[str, float]:
+    """Say how many seconds each part of a batch takes; the main process joins while workers score.
 
     The slower of the two counts, so that beyond some number of workers more of them change nothing (the serial part of
     Amdahl's law; Guerrilla Capacity Planning, Springer, 2007).
     """
-    joined, parts, _ = KINDS
-    plan = gigabytes * costs.plan_gb if kind in (joined, parts) else ranges * costs.plan_file
+    plan = gigabytes * costs.plan_gb if cut else ranges * costs.plan_file
     score = gigabytes * costs.score_gb / workers
-    main = ranges * costs.task + gigabytes * costs.growth * costs.join_gb * (kind == joined)
+    main = ranges * costs.task + gigabytes * costs.growth * costs.join_gb * joined
     return {"plan": plan, "score": score, "join and tasks": main, "all": START + plan + max(score, main)}
 
 
@@ -157,7 +157,7 @@ def start_cluster(workers: int) -> Iterator[str]:
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=CRITICAL) as cluster,  # type: ignore[no-untyped-call]
         Client(cluster) as client,  # type: ignore[no-untyped-call]
     ):
-        client.run(echo, [], None)  # That imports what scoring needs.
+        client.run(lambda: bool(import_module("tasks.scoring.run")))
         yield cluster.scheduler_address
 
 
@@ -193,15 +193,12 @@ def simulate(folder: Path) -> None:
     """Run a batch of many ranges on more and more workers, and print the model's seconds beside it."""
     source = folder / "rows.csv"
     write_rows(source, 200_000)
-    gigabytes = source.stat().st_size / 1e9
-    say("| workers | ranges | plan s | scoring and joining s | the model's s | speed-up |\n|---|---|---|---|---|---|")
+    say("| workers | ranges | seconds | the model's | speed-up |\n|---|---|---|---|---|")
     base, own = 0.0, 0.0
     for workers in WORKERS:
         with start_cluster(workers) as address, scoring_by(wait):
             batch_run = make_batch(folder / str(workers), address=address)
-            began = time.perf_counter()
             groups = plan(source, batch_run, source.stat().st_size // RANGES)
-            planned = time.perf_counter() - began
             with Client(address) as client:  # type: ignore[no-untyped-call]
                 client.run(wait, groups[0], batch_run)  # The first range takes each worker longer.
             began = time.perf_counter()
@@ -213,8 +210,7 @@ def simulate(folder: Path) -> None:
         alone = len(groups) * (WAIT + own)
         # All processes share the cores, so what a range takes beside the wait is never done faster than by these.
         model = max(alone / workers, len(groups) * own / (os.cpu_count() or 1))
-        row = f"{planned:.1f} | {seconds:.1f} | {model:.1f} | {base / seconds:.1f}"
-        say(f"| {workers} | {len(groups)} of {gigabytes * 1e9 / len(groups) / 1e3:.0f} kB | {row} |")
+        say(f"| {workers} | {len(groups)} | {seconds:.1f} | {model:.1f} | {base / seconds:.1f} |")
 
 
 def training(folder: Path) -> None:
@@ -222,7 +218,7 @@ def training(folder: Path) -> None:
     import numpy as np
     import polars as pl
 
-    say(HEAD)
+    say("| rows of 3 features | seconds | CPU seconds | MB at most |\n|---|---|---|---|")
     rng = np.random.default_rng(0)
     for rows in (1_000_000, 10_000_000):
         x = rng.normal(6, 1, (rows, 3))
@@ -230,10 +226,8 @@ def training(folder: Path) -> None:
         table = pl.DataFrame(x, schema=names).with_columns(y=x @ np.array([9.0, 2, 1]) + rng.normal(0, 6, rows))
         table.write_parquet(path := folder / f"{rows}.parquet")
         options = ["--dataset.source", str(path), "--dataset.target", "y", "--store", str(folder / f"store{rows}")]
-        series = Series()
         seconds, cpu, peak = run_once([PROGRAM, "retrain", "--dataset.features", *names, *options], os.environ)
-        series.seconds, series.cpu, series.peak = [seconds], [cpu], peak
-        say(series.row(f"retrain, {rows:,} rows of 3 features", seconds))
+        say(f"| {rows:,} | {seconds:.1f} | {cpu:.1f} | {peak:.0f} |")
 
 
 def say(text: str) -> None:
@@ -253,9 +247,9 @@ def main(what: str) -> None:
     gigabytes = 1000 * costs.row
     ranges = int(gigabytes * 1e9 / RANGE_BYTES)
     say(f"10^12 rows: {gigabytes:,.0f} GB, {ranges:,} ranges, {ranges * costs.memory / 1e9:.1f} GB of messages")
-    for kind in KINDS:
+    for kind, ways in KINDS.items():
         for workers in (1, 10, 100, 1000):
-            parts = estimate(costs, gigabytes, ranges, workers, kind)
+            parts = estimate(costs, gigabytes, ranges, workers, *ways)
             told = ", ".join(f"{part} {seconds / 3600:.2f} h" for part, seconds in parts.items())
             say(f"{workers} workers, {kind}: {told}")
 

@@ -232,18 +232,17 @@ def compare_counts(folder: Path, store: str, files: int, rounds: int) -> None:
 
 
 def compare_clusters(folder: Path, store: str, rows: int, rounds: int) -> None:
-    """A file in ranges on one Dask worker and on two, each bound to a core."""
+    """A file in ranges on one Dask worker and on two, each bound to a core, joined and left in parts."""
     source = folder / "ranges.csv"
     write_rows(source, rows)
-    runs: dict[int, list[Run]] = {1: [], 2: []}
-    for turn in range(rounds):
-        for workers, found in runs.items():
-            with cluster(folder / f"scheduler-{turn}-{workers}.json", workers) as address:
-                output = str(folder / f"out-dask-{turn}-{workers}")
-                dask = ("--runner", "dask", "--dask-address", address, "--output", output)
+    runs: dict[tuple[str, int], list[Run]] = {(how, workers): [] for how in ("", "--parts") for workers in (1, 2)}
+    for _ in range(rounds):
+        for (how, workers), found in runs.items():
+            with tempfile.TemporaryDirectory(dir=folder) as name, cluster(Path(name, "address"), workers) as address:
+                dask = ("--runner", "dask", "--dask-address", address, "--output", f"{name}/out", *how.split())
                 found.append(run("-c", FLOW, "predict", str(source), "--store", store, *dask))
-    say(f"command, {rows:,} rows, 1 Dask worker", runs[1])
-    say(f"command, {rows:,} rows, 2 Dask workers", runs[2], runs[1])
+    for (how, workers), found in runs.items():
+        say(f"{rows:,} rows, {workers} Dask workers {how}", found, runs[how, 1])
 
 
 @contextlib.contextmanager
@@ -253,21 +252,10 @@ def cluster(file: Path, workers: int) -> Iterator[str]:
     dask = [sys.executable, "-m", "dask"]
     options = ["--no-dashboard", "--scheduler-file", str(file)]
     processes = [subprocess.Popen([*dask, "scheduler", "--port", "0", *options], **quiet)]
+    worker = ["worker", "--no-nanny", "--nthreads", "1", "--preload", "tasks.scoring.run"]
     for core in range(workers):
-        bound = [
-            "taskset",
-            "--cpu-list",
-            str(core),
-            *dask,
-            "worker",
-            "--no-nanny",
-            "--nthreads",
-            "1",
-            "--preload",
-            "tasks.scoring.run",
-            *options,
-        ]
-        processes.append(subprocess.Popen(bound, **quiet))
+        bound = ["taskset", "--cpu-list", str(core)]
+        processes.append(subprocess.Popen([*bound, *dask, *worker, *options], **quiet))
     try:
         while not file.exists():
             time.sleep(0.1)

@@ -65,7 +65,7 @@ class Batch(Parameters, hide_input_in_errors=True):
     """The cluster's scheduler, such as tcp://host:8786. Empty starts a cluster on this machine."""
 
     parts: bool = False
-    """Leave the ranges of a large file, which a cluster scores apart, as files with a header each, and do not join them."""
+    """Leave the ranges of a large file, which a cluster scores apart, as files with a header each instead of one."""
 
     @property
     def mapping(self) -> dict[str, list[str]]:

@@ -1,5 +1,7 @@
 """What is counted of some predicted rows, in numbers that can be added up over blocks, files and machines."""
 
+import operator
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -45,7 +47,8 @@ def count_nulls(model: ModelVersion, names: list[str], rejects: Any) -> dict[str
     """Count the rejects by the feature that is no number in them; `names` are the columns of the features."""
     if not rejects.height:
         return {}
-    missing = rejects["column"].filter(rejects["reason"].is_in(NULLS)).value_counts()
+    reasons = rejects["reason"]
+    missing = rejects["column"].filter(reduce(operator.or_, (reasons == null for null in NULLS))).value_counts()
     by_column = dict(missing.iter_rows())
     pairs = zip(model.features, names, strict=True)
     return {feature: by_column[name] for feature, name in pairs if name in by_column}

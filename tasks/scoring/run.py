@@ -21,7 +21,7 @@ from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult
 from tasks.scoring.plan import digest_input
 from tasks.scoring.score import Scored, Scorer
 from tasks.steps import get_logger, is_recorded, task
-from tasks.storage.files import describe_file, map_in_order, write_file
+from tasks.storage.files import describe_file, keep_freed_memory, map_in_order, write_file
 from tasks.storage.store import Store, digest, is_local, locate, to_json
 from tasks.tables.contract import TEXT, check_names, check_texts, check_types
 from tasks.tables.csv import LONGEST_LINE, cut_blocks, extend_header, read_header, write_line
@@ -29,8 +29,8 @@ from tasks.tables.parquet import PolarsPanic, count_rows, open_parquet_input, re
 from tasks.tables.stream import OnRead, open_input
 
 REJECTS_HEADER = b"line,column,value,reason,raw\n"
-THREADS = 3  # blocks that are scored at a time; Polars spreads each over the cores, but not every step of it
-MEMORY = 24 << 20  # bytes of CSV that are scored at a time, unless it is one block alone
+THREADS = 2  # blocks that are scored at a time; Polars spreads each over the cores, but not every step of it
+MEMORY = 12 << 20  # bytes of CSV that are scored at a time, unless it is one block alone
 CONNECTING = 10  # seconds that a cluster has to answer
 Group = list[Chunk]
 
@@ -92,6 +92,7 @@ def score_chunk(chunk: Chunk, batch_run: BatchRun, on_read: OnRead = lambda _: N
     Raises:
         UserError: nothing can be predicted.
     """
+    keep_freed_memory()
     store, result = Store(batch_run.location), chunk.new_result()
     to_csv = chunk.to_csv(batch_run.batch)
     names = chunk.output_names(batch_run.batch)

@@ -15,7 +15,7 @@ from tasks.scoring.columns import list_added
 from tasks.scoring.count import count_nulls, count_predicted
 from tasks.scoring.expression import explain_all, explain_top, express, express_interval, find_extrapolated, find_limits
 from tasks.scoring.manifest import BatchRun, Counts
-from tasks.tables.contract import F32, LINE, RAW, TEXT, Limits, explain_unpredicted, read_number, show_as_json
+from tasks.tables.contract import BLANKS, F32, LINE, RAW, TEXT, Limits, explain_unpredicted, read_number, show_as_json
 from tasks.tables.csv import Block, parse_block, write_chunks, write_line
 
 HIDDEN = "\0hidden "  # what the names of columns begin with that are not written
@@ -82,7 +82,7 @@ class Scorer:
         lines = write_chunks(table, quote_style="never", line_terminator=self.line_end, separator=self.separator)
         if block.latin:
             # What we add may have other letters; what was there has not.
-            lines = [b"".join(lines).decode().encode("latin-1", errors="replace")]
+            lines = [chunk.decode().encode("latin-1", errors="replace") for chunk in lines]
             bad_lines = bad_lines.decode().encode("latin-1")
         return Scored(lines, bad_lines, self.count(table, hidden, rejects))
 
@@ -96,17 +96,23 @@ class Scorer:
     def score(self, rows: pl.DataFrame, keep: list[str]) -> tuple[pl.DataFrame, Hidden, pl.DataFrame]:
         """Return the columns to keep with the added ones, what else is counted, and the rows without a prediction."""
         table, bad = self._predict(rows, keep, strip=False), rows.clear()
-        finite = table["prediction"].is_finite().fill_null(value=False)
-        if not finite.all():
+        finite = table["prediction"].is_finite()
+        if finite.null_count() or not finite.all():
+            finite = finite.fill_null(value=False)
             bad, table = rows.filter(~finite), table.filter(finite)
             # Blanks around a number do no harm, but looking for them in every row would cost time.
-            again = self._predict(bad, keep, strip=True)
-            mended = again["prediction"].is_finite().fill_null(value=False)
-            if mended.any():
+            if self._has_blanks(bad):
+                again = self._predict(bad, keep, strip=True)
+                mended = again["prediction"].is_finite().fill_null(value=False)
                 bad, table = bad.filter(~mended), pl.concat([table, again.filter(mended)]).sort(LINE)
         table.drop_in_place(LINE)  # `drop` would make a new table, which takes 1 ms of the 30 for a block.
         hidden = {name.removeprefix(HIDDEN): table.drop_in_place(name) for name in self.hidden}
         return table, {name: column.to_numpy() for name, column in hidden.items()}, bad
+
+    def _has_blanks(self, rows: pl.DataFrame) -> bool:
+        """Whether a feature that is text has blanks around it in some row."""
+        texts = (rows[name] for name in self.names if rows.schema[name] == TEXT)
+        return any((text.str.strip_chars(BLANKS) != text).any() for text in texts)
 
     def _predict(self, rows: pl.DataFrame, keep: list[str], *, strip: bool) -> pl.DataFrame:
         """Predict every row as well as may be: null where a feature is no number."""

@@ -1,5 +1,6 @@
 """What every room needs to read and write files: errors as one sentence, threads, digests and scratch folders."""
 
+import ctypes
 import hashlib
 import math
 import os
@@ -8,7 +9,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from io import BufferedReader
 from itertools import chain, islice
 from pathlib import Path
@@ -21,7 +23,7 @@ from tasks.errors import StoreError
 
 SYNC_BYTES = 32 << 20  # what may wait for the disk; on 300 MB, a tenth of the time is saved at the end
 TEMPORARY = "linear-neuron-scratch-"  # begins the names of folders that are made outside of the store
-
+MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # numbers of options in malloc.h
 DOUBT = 2  # seconds after a change in which the next one may bear the same time
 
 Item = TypeVar("Item")
@@ -77,14 +79,24 @@ def map_in_order(
     with ThreadPoolExecutor(threads) as pool:
         waiting: deque[tuple[Future[Result], int]] = deque()
         for item in chain(first, items):
-            weight = weigh(item)
-            while waiting and weight + sum(each for _, each in waiting) > limit > 0:
-                yield waiting.popleft()[0].result()
-            waiting.append((pool.submit(work, item), weight))
-            if len(waiting) > threads:
+            waiting.append((pool.submit(work, item), weigh(item)))
+            while len(waiting) > threads or sum(weight for _, weight in waiting) > limit > 0:
                 yield waiting.popleft()[0].result()
         while waiting:
             yield waiting.popleft()[0].result()
+
+
+@cache
+def keep_freed_memory() -> None:
+    """Let the C library keep up to 64 MB of freed memory for what comes next, where it can.
+
+    By default glibc gives the memory of every block back, and the kernel has to clear as much for the next one, which
+    takes 4% of the CPU time of scoring plain CSV and 10% in Latin-1.
+    """
+    with suppress(AttributeError):  # Other C libraries have no such setting.
+        set_option = ctypes.CDLL(None).mallopt
+        set_option(MMAP_THRESHOLD, 12 << 20)
+        set_option(TRIM_THRESHOLD, 16 << 20)
 
 
 def write_file(path: Path, chunks: Iterable[bytes], durable: bool = True) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from tasks.tables.contract import LINE
 from tasks.tables.stream import HashingReader, OnRead, open_input
 
 PolarsPanic = pl.exceptions.PanicException  # a fault of the engine over what is in a file; it is no Exception
-BATCH_ROWS, BATCH_CELLS, BATCH_BYTES = 250_000, 4_000_000, 8 << 20  # of a Parquet file that are read at a time
-DECODED_CELLS = 16_000_000  # of a row group that are decoded at a time, however wide it is or well it was packed
-ROW_GROUP, GROUP_CELLS = 500_000, 16_000_000  # rows of Parquet that are compressed together; fewer of many columns
+BATCH_ROWS, BATCH_CELLS, BATCH_BYTES = 250_000, 2_000_000, 8 << 20  # of a Parquet file that are read at a time
+DECODED_CELLS = 6_000_000  # of a row group that are decoded at a time, however wide it is or well it was packed
+COLUMNS = 32  # of a row group that are read at a time; all bytes of 500 are as much memory as all that may be used
+ROW_GROUP, GROUP_CELLS = 500_000, 6_000_000  # rows of Parquet that are compressed together; fewer of many columns
 
 
 @contextmanager
@@ -62,13 +63,22 @@ def read_rows(table: pl.LazyFrame, start: int, stop: int | None, row_bytes: floa
 
     Of a row group so many rows are decoded as `DECODED_CELLS` says. The bytes of a column in it are read as a whole.
     """
-    columns = len(table.collect_schema())
-    at_once = max(1, min(BATCH_ROWS, BATCH_CELLS // columns, int(BATCH_BYTES / max(1.0, row_bytes))))
-    decoded = max(1, DECODED_CELLS // columns // at_once) * at_once
+    names = table.collect_schema().names()
+    at_once = max(1, min(BATCH_ROWS, BATCH_CELLS // len(names), int(BATCH_BYTES / max(1.0, row_bytes))))
+    decoded = max(1, DECODED_CELLS // len(names) // at_once) * at_once
     end = count_rows(table) if stop is None else stop
     for first in range(start, end, decoded):
-        rows = table.slice(first, min(decoded, end - first)).with_row_index(LINE, first + 1)
-        yield from rows.collect_batches(chunk_size=at_once, maintain_order=True)
+        rows = table.slice(first, min(decoded, end - first))
+        if len(names) > COLUMNS:
+            yield from _decode(rows, names).with_row_index(LINE, first + 1).iter_slices(at_once)
+        else:
+            yield from rows.with_row_index(LINE, first + 1).collect_batches(chunk_size=at_once, maintain_order=True)
+
+
+def _decode(rows: pl.LazyFrame, names: list[str]) -> pl.DataFrame:
+    """Decode rows of a wide table, some columns after the other."""
+    groups = [names[place : place + COLUMNS] for place in range(0, len(names), COLUMNS)]
+    return pl.concat([rows.select(group).collect() for group in groups], how="horizontal")
 
 
 def count_rows(table: pl.LazyFrame) -> int:

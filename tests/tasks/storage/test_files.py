@@ -23,6 +23,21 @@ def test_results_come_in_order_and_no_more_items_are_taken_than_are_in_work() ->
     assert list(results) == [str(item) for item in range(1, 20)]
 
 
+@pytest.mark.parametrize(("limit", "taken_first"), [(0, 4), (25, 3), (15, 2), (5, 2)])
+def test_fewer_items_are_in_work_if_they_weigh_more(limit: int, taken_first: int) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for item in range(20):
+            taken.append(item)
+            yield item
+
+    results = map_in_order(str, items(), 3, lambda _: 10, limit)
+    assert next(results) == "0"
+    assert len(taken) == taken_first
+    assert list(results) == [str(item) for item in range(1, 20)]
+
+
 def test_a_written_file_has_every_chunk_and_the_digest_of_them_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,7 +57,7 @@ class Quotes:
     """
 
     def __init__(self, text: bytes, separator: str) -> None:
-        self.text, self.separator = np.frombuffer(text, np.uint8), separator
+        self.data, self.text, self.separator = text, np.frombuffer(text, np.uint8), separator
         self.quotes, self.newlines = find_byte(self.text, QUOTE), find_byte(self.text, NEWLINE)
         self.separators = find_byte(self.text, ord(separator))
         self.returns = find_byte(self.text, RETURN) if b"\r" in text else np.zeros_like(self.quotes)
@@ -166,16 +166,15 @@ class Quotes:
         # Before a separator, Polars drops a return where that ends a field; then it has to know which one does.
         separators = list_places(self.separators & inside & move_on(self.returns))
         hidden = (newlines, HIDDEN_NEWLINE), (separators, HIDDEN_SEPARATOR), (literal, HIDDEN_QUOTE)
-        text = self.text[:size]
+        marked, starts = self.data[:size], np.arange(rows)
+        marks: dict[str, str] = {}
         if any(len(places) for places, _ in hidden):
-            text = text.copy()
+            text = self.text[:size].copy()
             for places, byte in hidden:
                 text[places[places < size]] = byte
-        begins = np.ones(rows, bool)
-        begins[count_before(self.newlines, newlines[newlines < size]) + 1] = False
-        starts = np.flatnonzero(begins)
+            marked, marks = _choose_marks(text.tobytes(), self.separator)
+            starts = np.delete(starts, count_before(self.newlines, newlines[newlines < size]) + 1)
         broken = np.searchsorted(starts, self.broken)
-        marked, marks = _choose_marks(text.tobytes(), self.separator)
         return Marked(marked, marks, size, starts, broken, self.separators & ~inside, self.newlines & ~inside)
 
 

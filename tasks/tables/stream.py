@@ -1,16 +1,15 @@
 """Files opened as streams: decompressed, a range of them if asked for, and hashed on the way."""
 
-import gzip
 import hashlib
 import io
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from backports import zstd
+from isal import igzip, igzip_lib
 from upath import UPath
 
 from tasks.errors import ChangedError, UnavailableError, UserError
@@ -24,7 +23,12 @@ OnRead = Callable[[int], None]  # is called after every read with the number of 
 ANSWER_SECONDS, SILENT_SECONDS = 300, 60  # that a web server has for each answer, which is 5 MB, and between two bytes
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
 UNPACKED_FREE, UNPACKED_TIMES = 32 << 20, 100  # bytes a file may unpack to, beside so many times what is stored of it
-CORRUPT = (gzip.BadGzipFile, EOFError, zlib.error, zstd.ZstdError)
+CORRUPT: Any = (
+    igzip.BadGzipFile,
+    EOFError,
+    igzip_lib.IsalError,
+    zstd.ZstdError,
+)  # Its stub says that IsalError is no type.
 
 
 def check_format(first_line: bytes) -> None:
@@ -123,7 +127,7 @@ class HashingReader(io.RawIOBase):
 class Unpacked:
     """The content of a compressed file, as far as it is no bomb."""
 
-    def __init__(self, content: gzip.GzipFile | zstd.ZstdFile, hashing: HashingReader) -> None:
+    def __init__(self, content: igzip.GzipFile | zstd.ZstdFile, hashing: HashingReader) -> None:
         self._content, self._hashing, self._bytes = content, hashing, 0
 
     def read(self, size: int = -1) -> bytes:
@@ -179,7 +183,7 @@ def open_input(
         content = io.BufferedReader(hashing, PACKED_BYTES if gz or zst else READ_BYTES)
         try:
             if gz:
-                yield cast(BinaryIO, Unpacked(gzip.GzipFile(fileobj=content), hashing)), hashing
+                yield cast(BinaryIO, Unpacked(igzip.GzipFile(fileobj=content), hashing)), hashing  # type: ignore[no-untyped-call]
             elif zst:
                 yield cast(BinaryIO, Unpacked(zstd.ZstdFile(content), hashing)), hashing
             else:

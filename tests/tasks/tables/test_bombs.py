@@ -59,8 +59,8 @@ def test_a_file_that_packs_well_is_read(tmp_path: Path) -> None:
     ("name", "content", "reason"),
     [
         ("a.csv.gz", gzip.compress(b"5\n" * 9000)[:-9], "ended before the end-of-stream marker"),
-        ("a.csv.gz", b"RM\n5\n", "Not a gzipped file"),
-        ("a.csv.gz", gzip.compress(b"RM\n5\n")[:10] + b"\xff" * 20, "invalid block type"),
+        ("a.csv.gz", b"RM,id,place\n5,1,a\n", "Not a gzipped file"),
+        ("a.csv.gz", gzip.compress(b"RM\n5\n")[:10] + b"\xff" * 20, "Invalid deflate block"),
         ("a.csv.zst", zstd.compress(b"5\n" * 9000)[:-2], "ended before the end-of-stream marker"),
         ("a.csv.zst", b"RM\n5\n", "Unable to decompress Zstandard data"),
         ("a.csv.zst", b"\x28\xb5\x2f\xfd\x00\xa8\x01\x00\x00", "Frame requires too much memory"),  # a window of 2 GB

@@ -9,10 +9,10 @@ from tasks.parameters import Batch
 from tasks.reporting.predict import report_batch
 from tasks.scoring.batch import check_failures, invalidate_manifest, publish_batch, start_batch
 from tasks.scoring.drift import watch_batch
+from tasks.scoring.groups import score_groups
 from tasks.scoring.inputs import find_inputs
 from tasks.scoring.load import load_predictions
 from tasks.scoring.plan import plan_batch
-from tasks.scoring.run import score_groups
 from tasks.steps import end_as
 
 

@@ -18,6 +18,7 @@ for _name in ("PREFECT_API_URL", "PREFECT_PROFILE", "LINEAR_NEURON_STORE", "LINE
     os.environ.pop(_name, None)
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
+os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"  # See tasks.scoring.groups.
 
 from moto.server import ThreadedMotoServer
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings

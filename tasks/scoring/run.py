@@ -1,26 +1,20 @@
 """Score files of any size as streams; the outputs of a file, or of a range of one, are written whole or not at all."""
 
-import heapq
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from itertools import chain, repeat
+from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple, cast
-
-from prefect import unmapped
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from typing import Any, NamedTuple
 
 from tasks.errors import ChangedError, StoreError, UnavailableError, UserError
-from tasks.parameters import Batch
 from tasks.progress import progress
 from tasks.scoring.columns import describe_model, find_inputs, list_added
-from tasks.scoring.join import join_results
 from tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult
 from tasks.scoring.plan import digest_input
 from tasks.scoring.score import Scored, Scorer
-from tasks.steps import get_logger, is_recorded, task
+from tasks.steps import get_logger, task
 from tasks.storage.files import describe_file, keep_freed_memory, map_in_order, write_file
 from tasks.storage.store import Store, digest, is_local, locate, to_json
 from tasks.tables.contract import TEXT, check_names, check_texts, check_types
@@ -31,7 +25,6 @@ from tasks.tables.stream import OnRead, open_input
 REJECTS_HEADER = b"line,column,value,reason,raw\n"
 THREADS = 2  # blocks that are scored at a time; Polars spreads each over the cores, but not every step of it
 MEMORY = 12 << 20  # bytes of CSV that are scored at a time, unless it is one block alone
-CONNECTING = 10  # seconds that a cluster has to answer
 Group = list[Chunk]
 
 
@@ -169,77 +162,3 @@ def score_group(group: Group, batch_run: BatchRun) -> list[FileResult]:
     name = digest("\n".join(chunk.output_names(batch_run.batch)[0] for chunk in group).encode())[:16]
     store.write(store.root / WORK / f"{name}.json", to_json([result.model_dump(mode="json") for result in results]))
     return results
-
-
-def score_groups(groups: list[Group], kept: list[FileResult], batch_run: BatchRun) -> list[FileResult]:
-    """Score the groups where the batch says, and join the ranges of a file as they come.
-
-    Args:
-        groups: what is left to score, in the order of the files' paths.
-        kept: results that stand already.
-        batch_run: the batch.
-
-    Returns:
-        The results of all files, in the order of their paths.
-
-    Raises:
-        UserError: there is no cluster, or what it wrote can't be joined.
-    """
-    # Workers need not know what is done; a copy of `batch_run` would keep it.
-    todo = BatchRun(location=batch_run.location, batch=batch_run.batch, model=batch_run.model, shadow=batch_run.shadow)
-    scored = chain.from_iterable(map(_take_outcome, groups, _run_groups(groups, todo)))
-    return list(join_results(heapq.merge(sorted(kept, key=_find_place), scored, key=_find_place), batch_run))
-
-
-def _find_place(result: FileResult) -> tuple[str, int]:
-    return result.source.path, result.start
-
-
-def _take_outcome(group: Group, outcome: list[FileResult] | BaseException) -> list[FileResult]:
-    """Return the results of a group, or that the step was lost."""
-    if not isinstance(outcome, BaseException):
-        return outcome
-    return [chunk.new_result(f"the step that scored it was lost ({outcome})") for chunk in group]
-
-
-@contextmanager
-def cluster_errors(batch: Batch) -> Iterator[None]:
-    """Turn what a cluster may refuse into one sentence."""
-    try:
-        yield
-    except (ImportError, OSError) as error:
-        if batch.runner == "local":
-            raise
-        if isinstance(error, ImportError):
-            raise UserError("--runner dask needs more packages: pip install 'linear-neuron[dask]'.") from None
-        message = f"There is no Dask scheduler at {batch.dask_address}: {error}"
-        raise UserError(f"{message}. Start one, or predict with --runner local.") from error
-
-
-def _run_groups(groups: list[Group], batch_run: BatchRun) -> Iterator[list[FileResult] | BaseException]:
-    """Run a step a group, and yield its results or the error that it was lost by, in order and as soon as may be.
-
-    In this process one at a time, since each one uses all cores.
-    """
-    address = batch_run.batch.dask_address or None
-    if not groups:
-        return
-    if batch_run.batch.runner == "local" and not is_recorded():
-        yield from map(score_group, groups, repeat(batch_run))
-        return
-    with cluster_errors(batch_run.batch):
-        if not is_recorded():
-            from distributed import Client
-
-            with Client(address, timeout=CONNECTING) as client:  # type: ignore[no-untyped-call]
-                futures = client.map(score_group.fn, groups, batch_run=batch_run, pure=False)
-                yield from (future.exception() or future.result() for future in futures)
-            return
-        runner: TaskRunner[Any] = ThreadPoolTaskRunner(max_workers=1)
-        if batch_run.batch.runner == "dask":
-            from prefect_dask.task_runners import DaskTaskRunner
-
-            runner = DaskTaskRunner(address=address, client_kwargs={"timeout": CONNECTING})
-        with runner:
-            runs = runner.map(cast(Any, score_group.recorded), {"group": groups, "batch_run": unmapped(batch_run)})
-            yield from (cast(Any, run.result(raise_on_failure=False)) for run in runs)

@@ -28,10 +28,11 @@ from prefect.testing.utilities import prefect_test_harness
 
 from tasks.parameters import Batch
 from tasks.scoring.batch import publish_batch
+from tasks.scoring.groups import score_groups
 from tasks.scoring.join import join_results
 from tasks.scoring.manifest import BatchRun, Chunk, FileResult
 from tasks.scoring.plan import RANGE_BYTES, plan_batch
-from tasks.scoring.run import Group, score_group, score_groups
+from tasks.scoring.run import Group, score_group
 from tasks.storage.store import Store
 from tasks.tables.inputs import list_files
 from tests.benchmarks.measure import run_once
@@ -146,7 +147,7 @@ def wait(group: Group, batch_run: BatchRun) -> list[FileResult]:
 @contextmanager
 def scoring_by(fn: Callable[[Group, BatchRun], list[FileResult]]) -> Iterator[None]:
     """Have workers call another function for a group."""
-    with patch("tasks.scoring.run.score_group", SimpleNamespace(fn=fn, recorded=task(fn))):
+    with patch("tasks.scoring.groups.score_group", SimpleNamespace(fn=fn, recorded=task(fn))):
         yield
 
 

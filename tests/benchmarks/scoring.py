@@ -248,7 +248,13 @@ def compare_clusters(folder: Path, store: str, rows: int, rounds: int) -> None:
 @contextlib.contextmanager
 def cluster(file: Path, workers: int) -> Iterator[str]:
     """A scheduler and its workers, each a process."""
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": ROOT}
+    environment = os.environ | {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}  # See tasks.scoring.groups.
+    quiet: dict[str, Any] = {
+        "stdout": subprocess.DEVNULL,
+        "stderr": subprocess.DEVNULL,
+        "cwd": ROOT,
+        "env": environment,
+    }
     dask = [sys.executable, "-m", "dask"]
     options = ["--no-dashboard", "--scheduler-file", str(file)]
     processes = [subprocess.Popen([*dask, "scheduler", "--port", "0", *options], **quiet)]

@@ -60,6 +60,7 @@ MODULES = {  # file in tasks/ -> the tests that have to notice
     "scoring/manifest.py": f"{SCORING} {FLOWS}test_predict.py",
     "scoring/plan.py": f"{SCORING} {FLOWS}test_predict.py",
     "scoring/run.py": f"{SCORING} {FLOWS}test_predict.py",
+    "scoring/groups.py": f"{SCORING} {FLOWS}test_predict.py",
     "scoring/score.py": f"{SCORING} {FLOWS}test_predict.py",
     "training/metrics.py": f"{TRAINING}test_metrics.py",
     "training/interval.py": f"{TRAINING}test_metrics.py",

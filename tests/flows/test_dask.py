@@ -25,7 +25,7 @@ from tests.flows.helpers import PATIENCE, Predict, check, contents, wait_until
 def test_without_a_cluster_nothing_is_predicted(
     served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch, predict: Predict
 ) -> None:
-    monkeypatch.setattr("tasks.scoring.run.CONNECTING", 1)
+    monkeypatch.setattr("tasks.scoring.groups.CONNECTING", 1)
     with pytest.raises(
         UserError, match=r"There is no Dask scheduler at tcp://127.0.0.1:1: .*or predict with --runner local"
     ):

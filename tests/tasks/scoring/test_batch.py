@@ -13,9 +13,10 @@ from tasks.errors import StoreError, UserError, WorkError
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
 from tasks.scoring.batch import check_failures, invalidate_manifest
+from tasks.scoring.groups import score_groups
 from tasks.scoring.join import join_ranges, join_results
 from tasks.scoring.manifest import BatchRun, Chunk, Counts, FileResult, Manifest
-from tasks.scoring.run import score_chunk, score_groups
+from tasks.scoring.run import score_chunk
 from tasks.storage.files import describe_file
 from tasks.storage.store import Store
 from tasks.tables.inputs import InputFile

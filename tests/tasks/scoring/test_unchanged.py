@@ -8,10 +8,10 @@ from upath import UPath
 
 from tasks.model import ModelVersion
 from tasks.parameters import Batch
+from tasks.scoring.groups import score_groups
 from tasks.scoring.inputs import find_sources
 from tasks.scoring.manifest import BatchRun, FileResult
 from tasks.scoring.plan import digest_input, plan_batch
-from tasks.scoring.run import score_groups
 from tasks.tables.inputs import InputFile, list_files
 
 DATA, OTHER = b"RM\n5\n6\n", b"RM\n7\n8\n"

@@ -24,7 +24,7 @@ from tasks.tables.stream import OnRead, open_input
 
 REJECTS_HEADER = b"line,column,value,reason,raw\n"
 THREADS = 2  # blocks that are scored at a time; Polars spreads each over the cores, but not every step of it
-MEMORY = 12 << 20  # bytes of CSV that are scored at a time, unless it is one block alone
+MEMORY = 14 << 20  # bytes of CSV that are scored at a time, unless it is one block alone
 Group = list[Chunk]
 
 

@@ -24,7 +24,7 @@ from tasks.tables.inputs import SEPARATORS
 from tasks.tables.quotes import LONGEST_RECORD, NEWLINE, Marked, Quotes, find_end
 from tasks.tables.stream import check_format
 
-BLOCK_BYTES = 4 << 20  # read at a time; more is no faster, and a block costs some twelve times its size in memory
+BLOCK_BYTES = 5 << 20  # read at a time; more is no faster, and a block costs some twelve times its size in memory
 BLOCK_LINES = 250_000  # of short lines a block has no more, since every line costs some hundred bytes too
 LONGEST_LINE = 16 << 20  # bytes; beyond it, this is not a text of lines
 LONGEST_HEADER = 4 << 20  # bytes; the names of 100,000 columns are shorter
@@ -103,7 +103,7 @@ def cut_blocks(stream: BinaryIO, line: int, separator: str) -> Iterator[Block]:
     held, rest, seen, more = b"", b"", 0, True
     overdue: int | None = None  # line of a record that was given up since a quote in it had not ended in time
     while more:
-        chunk, rest = _cut_lines(rest or stream.read(BLOCK_BYTES))
+        chunk, rest = _cut_lines(rest + stream.read(BLOCK_BYTES - len(rest)))
         more = bool(chunk)
         end = chunk.rfind(b"\n") + 1
         if more and not end:
@@ -177,13 +177,16 @@ def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl
     # Polars takes a text for a file: it drops a byte order mark and unpacks what begins as zlib does, with an x.
     guard = block.text.startswith((BOM, b"x"))
     text = b"\n" * guard + block.text
-    places = {name: columns.index(name) for name in wanted} | {LAST: len(columns) - 1}
+    places = {name: columns.index(name) for name in wanted}
+    if block.marked is None:
+        places[LAST] = len(columns) - 1
     fields = _read_fields(text, len(columns), places, block.separator, None if block.marked is None else '"')
     lines = pl.read_lines(text, name=RAW)[guard:]
     numbers = np.arange(lines.height) if block.marked is None else block.marked.starts
     table = lines.hstack([pl.Series(LINE, numbers + block.line), *fields[guard:]])
     width = _count_fields(block, table, len(columns))
-    table.drop_in_place(LAST)
+    if LAST in places:
+        table.drop_in_place(LAST)
     if block.marked and block.marked.marks:
         table = table.with_columns(pl.col(TEXT).str.replace_many(block.marked.marks))
     if width is None:
@@ -195,13 +198,14 @@ def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl
 def _count_fields(block: Block, table: pl.DataFrame, columns: int) -> pl.Series | None:
     """Count the fields of every line, 0 for a broken one; None where every line has one for each column.
 
-    Where no line lacks its last field, and there are as many separators as there should be, no line has one too many.
+    Without quotes: where no line lacks its last field, and there are as many separators as there should be, no line has
+    one too many.
     """
-    sound = block.marked is None or not len(block.marked.broken)
-    if sound and _count_separators(block) == table.height * (columns - 1) and not (table[LAST] == "").any():
-        return None
     if block.marked:
-        return pl.Series(block.marked.count_fields())
+        fields = block.marked.count_fields(table[RAW].str.len_bytes().to_numpy().astype(np.int64))
+        return None if (fields == columns).all() else pl.Series(fields)
+    if _count_separators(block) == table.height * (columns - 1) and not (table[LAST] == "").any():
+        return None
     return table.select(pl.col(RAW).str.count_matches(block.separator, literal=True) + 1).to_series()
 
 

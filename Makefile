@@ -22,9 +22,9 @@ stack = $(shell grep -l silenced tests/deployments/test_*.py)
 test: .venv/done
 	$(bin)/coverage erase
 	@# The tests of servers wait more than they work, so all others run beside them, and those of one stack by themselves.
-	$(bin)/coverage run -m pytest $(stack) > .venv/stack.log 2>&1 & first=$$!; \
+	($(bin)/coverage run -m pytest $(stack) && $(bin)/coverage run -m pytest tests/faults) > .venv/stack.log 2>&1 & first=$$!; \
 	$(bin)/coverage run -m pytest tests/deployments $(stack:%=--ignore %) > .venv/deployments.log 2>&1 & second=$$!; \
-	$(bin)/coverage run -m pytest tests --ignore tests/deployments; status=$$?; \
+	$(bin)/coverage run -m pytest tests --ignore tests/deployments --ignore tests/faults; status=$$?; \
 	wait $$first || status=1; wait $$second || status=1; cat .venv/stack.log .venv/deployments.log; exit $$status
 	$(bin)/coverage combine --quiet
 	$(bin)/coverage report

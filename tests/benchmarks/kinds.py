@@ -123,7 +123,7 @@ def ours(source: str, folder: str, kind: str) -> None:
 
     model = ModelVersion.model_validate_json(Path(folder, "model.json").read_bytes())
     batch = Batch(format="csv" if kind.endswith("to CSV") else "same", max_rejects=1)
-    chunk = Chunk(source=InputFile(path=source, name="ours"))
+    chunk = Chunk(source=InputFile(path=source, name="ours"), size=Path(source).stat().st_size)
     began = time.process_time()
     score_chunk(chunk, BatchRun(location=folder, batch=batch, model=model))
     print("phase", time.process_time() - began)  # noqa: T201

@@ -88,7 +88,7 @@ def map_in_order(
 
 @cache
 def keep_freed_memory() -> None:
-    """Let the C library keep up to 64 MB of freed memory for what comes next, where it can.
+    """Let the C library keep 16 MB of freed memory for the next block.
 
     By default glibc gives the memory of every block back, and the kernel has to clear as much for the next one, which
     takes 4% of the CPU time of scoring plain CSV and 10% in Latin-1.

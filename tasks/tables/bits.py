@@ -77,13 +77,6 @@ def count_bits(mask: Mask) -> int:
     return int(np.bitwise_count(mask).sum())
 
 
-def clear_from(mask: Mask, place: int) -> Mask:
-    """Leave away the bits from a place on."""
-    cleared = mask[: (place >> 6) + 1].copy()
-    cleared[place >> 6 :] &= (ONE << np.uint64(place & 63)) - ONE
-    return cleared
-
-
 def count_before(mask: Mask, places: Places) -> Places:
     """Count the bits that are set before each place; a place may be the end of the text."""
     if not len(places):

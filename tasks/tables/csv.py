@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from tasks.errors import UserError
-from tasks.tables.bits import count_byte, has_pair
+from tasks.tables.bits import count_bits, count_byte, has_pair
 from tasks.tables.contract import LAST, LINE, NO_REJECTS, RAW, TEXT, explain_broken
 from tasks.tables.inputs import SEPARATORS
 from tasks.tables.quotes import LONGEST_RECORD, NEWLINE, Marked, Quotes, find_end
@@ -87,7 +87,8 @@ def _split_header(raw: bytes, separator: str) -> list[str]:
     if raw.isascii() and b'"' not in raw and raw.decode().rstrip("\r\n").replace("\t", "").isprintable():
         return [name.strip() for name in raw.decode().split(separator)]  # On a small file, all else is half the time.
     block = _cut(raw.removeprefix(BOM), 1, separator, last=True)
-    places = [str(place) for place in range(_count_separators(block) + 1)]
+    ends = count_bits(block.marked.separators) if block.marked else count_byte(block.text, ord(separator))
+    places = [str(place) for place in range(ends + 1)]
     header, broken = parse_block(block, places, places)
     return [] if broken.height else [name.strip() for name in header.select(places).row(0)]
 
@@ -165,13 +166,6 @@ def _cut(data: bytes, line: int, separator: str, last: bool) -> Block:
     return Block(line, data[:size], marked.text, separator, latin, marked, overdue)
 
 
-def _count_separators(block: Block) -> int:
-    """Count the separators that end a field."""
-    if block.marked:
-        return block.marked.count_separators()
-    return count_byte(block.text, ord(block.separator))
-
-
 def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the records of a block with the wanted columns as text, and the lines that are no records as rejects."""
     # Polars takes a text for a file: it drops a byte order mark and unpacks what begins as zlib does, with an x.
@@ -204,7 +198,8 @@ def _count_fields(block: Block, table: pl.DataFrame, columns: int) -> pl.Series 
     if block.marked:
         fields = block.marked.count_fields(table[RAW].str.len_bytes().to_numpy().astype(np.int64))
         return None if (fields == columns).all() else pl.Series(fields)
-    if _count_separators(block) == table.height * (columns - 1) and not (table[LAST] == "").any():
+    separators = count_byte(block.text, ord(block.separator))
+    if separators == table.height * (columns - 1) and not (table[LAST] == "").any():
         return None
     return table.select(pl.col(RAW).str.count_matches(block.separator, literal=True) + 1).to_series()
 

@@ -23,7 +23,6 @@ import numpy as np
 from tasks.tables.bits import (
     Mask,
     Places,
-    clear_from,
     count_before,
     count_bits,
     find_byte,
@@ -176,8 +175,7 @@ class Quotes:
             marked, marks = _choose_marks(text.tobytes(), self.separator)
             starts = np.delete(starts, count_before(self.newlines, newlines[newlines < size]) + 1)
         broken = np.searchsorted(starts, self.broken)
-        ends = clear_from(self.separators & ~inside, size)
-        return Marked(marked, marks, size, starts, broken, ends, self.newlines & ~inside)
+        return Marked(marked, marks, size, starts, broken, self.separators & ~inside, self.newlines & ~inside)
 
 
 class Marked(NamedTuple):
@@ -188,12 +186,8 @@ class Marked(NamedTuple):
     size: int  # bytes without marks
     starts: Places  # the row that each record begins with
     broken: Places  # the records, from 0, that are broken lines
-    separators: Mask  # those that end a field
+    separators: Mask  # those that end a field, here or later
     newlines: Mask  # those that end a record, here or later
-
-    def count_separators(self) -> int:
-        """Count the separators that end a field."""
-        return count_bits(self.separators)
 
     def count_fields(self, lengths: Places) -> Places:
         """Count the fields of each record; a broken line has none.

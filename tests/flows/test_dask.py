@@ -7,8 +7,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import dask
 import numpy as np
 import polars as pl
 import pytest
@@ -20,16 +21,31 @@ from tasks.scoring.batch import read_manifest
 from tasks.storage.store import Store
 from tests.flows.helpers import PATIENCE, Predict, check, contents, wait_until
 
+PROFILES = "distributed.worker.profile.enabled"
+
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_without_a_cluster_nothing_is_predicted(
     served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch, predict: Predict
 ) -> None:
     monkeypatch.setattr("tasks.scoring.groups.CONNECTING", 1)
-    with pytest.raises(
-        UserError, match=r"There is no Dask scheduler at tcp://127.0.0.1:1: .*or predict with --runner local"
+    batch = Batch(inputs=[str(inbox)], runner="dask", dask_address="tcp://127.0.0.1:1")
+    with (
+        pytest.raises(UserError, match=r"no Dask scheduler at tcp://127.0.0.1:1: .*or predict with --runner local"),
     ):
-        predict(Batch(inputs=[str(inbox)], runner="dask", dask_address="tcp://127.0.0.1:1"))
+        predict(batch)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_workers_that_are_started_here_make_no_profiles(
+    served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch, predict: Predict
+) -> None:
+    def start(*_: object, **__: object) -> NoReturn:
+        raise OSError(f"with profiles: {dask.config.get(PROFILES)}")
+
+    monkeypatch.setattr("distributed.LocalCluster.__init__", start)
+    with dask.config.set({PROFILES: True}), pytest.raises(UserError, match="with profiles: False"):
+        predict(Batch(inputs=[str(inbox)], runner="dask"))
 
 
 def test_dask_is_an_extra(served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch, predict: Predict) -> None:

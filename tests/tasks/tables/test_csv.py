@@ -269,6 +269,16 @@ def test_a_block_has_no_more_lines_than_it_may(monkeypatch: pytest.MonkeyPatch) 
     assert [(block.line, block.data) for block in blocks] == [(2, b"1\n2\n"), (4, b"3\n4\n"), (6, b"5\n")]
 
 
+def test_no_more_is_held_than_a_block_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tasks.tables.csv.BLOCK_LINES", 2)
+    monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 10)
+    stream, done = io.BytesIO(b"1\n" * 100), 0
+    for block in cut_blocks(stream, 2, ","):
+        assert stream.tell() - done <= 10
+        done += len(block.data)
+    assert done == 200
+
+
 def test_a_line_of_other_width_says_how_many_fields_it_has() -> None:
     (block,) = cut_blocks(io.BytesIO(b"7\n1,2,3\n1,2,3,4\n\n"), 2, ",")
     _, broken = parse_block(block, ["0", "1", "2"], ["0"])

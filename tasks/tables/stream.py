@@ -23,12 +23,8 @@ OnRead = Callable[[int], None]  # is called after every read with the number of 
 ANSWER_SECONDS, SILENT_SECONDS = 300, 60  # that a web server has for each answer, which is 5 MB, and between two bytes
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
 UNPACKED_FREE, UNPACKED_TIMES = 32 << 20, 100  # bytes a file may unpack to, beside so many times what is stored of it
-CORRUPT: Any = (
-    igzip.BadGzipFile,
-    EOFError,
-    igzip_lib.IsalError,
-    zstd.ZstdError,
-)  # Its stub says that IsalError is no type.
+# The stub of igzip_lib says that IsalError is no type.
+CORRUPT: Any = (igzip.BadGzipFile, EOFError, igzip_lib.IsalError, zstd.ZstdError)
 
 
 def check_format(first_line: bytes) -> None:

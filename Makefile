@@ -22,6 +22,7 @@ stack = $(shell grep -l silenced tests/deployments/test_*.py)
 test: .venv/done
 	$(bin)/coverage erase
 	@# The tests of servers wait more than they work, so all others run beside them, and those of one stack by themselves.
+	@# These end first, so the matrix of faults follows them.
 	($(bin)/coverage run -m pytest $(stack) && $(bin)/coverage run -m pytest tests/faults) > .venv/stack.log 2>&1 & first=$$!; \
 	$(bin)/coverage run -m pytest tests/deployments $(stack:%=--ignore %) > .venv/deployments.log 2>&1 & second=$$!; \
 	$(bin)/coverage run -m pytest tests --ignore tests/deployments --ignore tests/faults; status=$$?; \

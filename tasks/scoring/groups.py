@@ -64,11 +64,11 @@ def _cluster_errors(batch: Batch) -> Iterator[None]:
         raise UserError(f"{message}. Start one, or predict with --runner local.") from error
 
 
-def _forgo_profiles() -> None:
-    """Have the workers of a cluster that is started here make no profiles.
+def _disable_profiles() -> None:
+    """Disable the profiles of workers in a cluster that is started here.
 
-    To look at the frames of other threads, as Dask does for them, may lock up Python 3.11 before 3.11.9 for ever
-    (CPython issue 106883). Whoever starts workers has to say so there.
+    For a profile Dask looks at the frames of other threads, which may lock up Python 3.11 before 3.11.9 for ever
+    (CPython issue 106883). Workers that are started elsewhere have settings of their own.
     """
     import dask
 
@@ -88,7 +88,7 @@ def _run_groups(groups: list[Group], batch_run: BatchRun) -> Iterator[list[FileR
         return
     with _cluster_errors(batch_run.batch):
         if batch_run.batch.runner == "dask":
-            _forgo_profiles()
+            _disable_profiles()
         if not is_recorded():
             from distributed import Client
 

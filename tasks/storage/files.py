@@ -69,7 +69,7 @@ def map_in_order(
 ) -> Iterator[Result]:
     """Yield the results in order, with so many items in work at a time and one more that waits in memory.
 
-    There are fewer where together they would weigh more than the limit.
+    While those in work weigh more than the limit, no other item is taken.
     """
     items = iter(items)
     first = list(islice(items, 2))
@@ -95,7 +95,7 @@ def keep_freed_memory() -> None:
     """
     with suppress(AttributeError):  # Other C libraries have no such setting.
         set_option = ctypes.CDLL(None).mallopt
-        set_option(MMAP_THRESHOLD, 12 << 20)
+        set_option(MMAP_THRESHOLD, 12 << 20)  # What is larger, such as a line of 15 MB, is given back at once.
         set_option(TRIM_THRESHOLD, 16 << 20)
 
 

@@ -18,7 +18,7 @@ from tasks.tables.stream import HashingReader, OnRead, open_input
 PolarsPanic = pl.exceptions.PanicException  # a fault of the engine over what is in a file; it is no Exception
 BATCH_ROWS, BATCH_CELLS, BATCH_BYTES = 250_000, 2_000_000, 8 << 20  # of a Parquet file that are read at a time
 DECODED_CELLS = 6_000_000  # of a row group that are decoded at a time, however wide it is or well it was packed
-COLUMNS = 32  # of a row group that are read at a time; all bytes of 500 are as much memory as all that may be used
+COLUMNS = 32  # of a row group that are read at a time, since all bytes of a column in it are read at once
 ROW_GROUP, GROUP_CELLS = 500_000, 6_000_000  # rows of Parquet that are compressed together; fewer of many columns
 
 

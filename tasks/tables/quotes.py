@@ -193,10 +193,10 @@ class Marked(NamedTuple):
         """Count the fields of each record; a broken line has none.
 
         Args:
-            lengths: of the lines in bytes, without their ends. To look for the ends would take twice as long.
+            lengths: of the lines in bytes, without their ends. To look for the ends takes twice as long.
         """
-        plain = not self.marks and b"\r" not in self.text
-        ends = np.cumsum(lengths + 1) - 1 if plain else list_places(self.newlines)[: len(self.starts)]
+        exact = not self.marks and b"\r" not in self.text  # Else the lines have other lengths in the data.
+        ends = np.cumsum(lengths + 1) - 1 if exact else list_places(self.newlines)[: len(self.starts)]
         fields = np.diff(count_before(self.separators, ends), prepend=0) + 1
         fields[self.broken] = 0
         return fields

@@ -29,11 +29,10 @@ def test_without_a_cluster_nothing_is_predicted(
     served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch, predict: Predict
 ) -> None:
     monkeypatch.setattr("tasks.scoring.groups.CONNECTING", 1)
-    batch = Batch(inputs=[str(inbox)], runner="dask", dask_address="tcp://127.0.0.1:1")
-    with (
-        pytest.raises(UserError, match=r"no Dask scheduler at tcp://127.0.0.1:1: .*or predict with --runner local"),
+    with pytest.raises(
+        UserError, match=r"There is no Dask scheduler at tcp://127.0.0.1:1: .*predict with --runner local"
     ):
-        predict(batch)
+        predict(Batch(inputs=[str(inbox)], runner="dask", dask_address="tcp://127.0.0.1:1"))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -22,12 +22,12 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.usefixtures("little_is_decoded")
-@pytest.mark.parametrize("at_once", [2, 32])
+@pytest.mark.parametrize("columns", [2, 32])
 @pytest.mark.parametrize(("start", "stop"), [(0, None), (7, 8), (5, 93), (40, 40), (99, 100)])
 def test_rows_come_in_order_a_few_at_a_time(
-    path: Path, start: int, stop: int | None, at_once: int, monkeypatch: pytest.MonkeyPatch
+    path: Path, start: int, stop: int | None, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parquet, "COLUMNS", at_once)
+    monkeypatch.setattr(parquet, "COLUMNS", columns)
     tables = list(parquet.read_rows(parquet.open_parquet(str(path))[0], start, stop))
     rows = [row for table in tables for row in table.iter_rows()]
     numbers = range(start, 100 if stop is None else stop)

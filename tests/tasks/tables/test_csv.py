@@ -279,6 +279,12 @@ def test_no_more_is_held_than_a_block_may_have(monkeypatch: pytest.MonkeyPatch) 
     assert done == 200
 
 
+def test_a_short_line_and_a_long_one_do_not_make_up_for_each_other() -> None:
+    (block,) = cut_blocks(io.BytesIO(b"1,2,3\n1,2\n1,2,3,4\n"), 2, ",")
+    whole, broken = parse_block(block, ["0", "1", "2"], ["0"])
+    assert (whole.height, broken["value"].to_list()) == (1, ["2", "4"])
+
+
 def test_a_line_of_other_width_says_how_many_fields_it_has() -> None:
     (block,) = cut_blocks(io.BytesIO(b"7\n1,2,3\n1,2,3,4\n\n"), 2, ",")
     _, broken = parse_block(block, ["0", "1", "2"], ["0"])

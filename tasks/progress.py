@@ -13,7 +13,7 @@ from tasks.steps import get_logger, is_recorded
 from tasks.text import as_text
 
 PAUSE = 1  # seconds between updates, each of which is a request; more than one a second shows nobody more
-LONG_PAUSE = 600  # seconds after one that failed, since the work waits while a server that is gone is asked again
+PATIENCE = 20  # After an update that failed, the pause is so many times as long as it took, since the work waited.
 
 
 class Advance(Protocol):
@@ -36,7 +36,7 @@ def progress(title: str, total: int | None) -> Iterator[Advance]:
     )
     line = bar.add_task(title, total=total, text="")
     artifact: UUID | None = None
-    shown, pause = time.monotonic(), PAUSE
+    shown, pause = time.monotonic(), float(PAUSE)
 
     def show(percent: float) -> None:
         nonlocal artifact, shown, pause
@@ -44,6 +44,7 @@ def progress(title: str, total: int | None) -> Iterator[Advance]:
             return
         from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
+        asked = time.monotonic()
         try:
             if artifact is None:
                 artifact = cast(UUID, create_progress_artifact(percent, description=as_text(title)))
@@ -52,7 +53,7 @@ def progress(title: str, total: int | None) -> Iterator[Advance]:
             pause = PAUSE
         except Exception as error:  # noqa: BLE001, a server that can't be reached must not end the work
             get_logger().debug("The progress can't be shown: %s", error)
-            pause = LONG_PAUSE
+            pause = max(PAUSE, PATIENCE * (time.monotonic() - asked))
         shown = time.monotonic()
 
     def advance(count: int, text: str = "") -> None:
@@ -62,5 +63,5 @@ def progress(title: str, total: int | None) -> Iterator[Advance]:
 
     with bar:
         yield advance
-        if pause == PAUSE:
+        if pause <= PATIENCE:  # The server answers within a second.
             show(100.0)

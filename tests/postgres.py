@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,9 +20,11 @@ class Postgres:
     url: str  # of its database, without a driver
     control: list[str]
 
-    def restart(self) -> None:
-        """End every connection at once, as a machine that dies would, and start it again."""
-        subprocess.run([*self.control, "-m", "immediate", "restart"], check=True, capture_output=True, cwd="/")
+    def restart(self, seconds: float) -> None:
+        """End every connection at once, as a machine that dies would, and start it again after some seconds."""
+        subprocess.run([*self.control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd="/")
+        time.sleep(seconds)
+        subprocess.run([*self.control, "start"], check=True, capture_output=True, cwd="/")
 
 
 @contextmanager
@@ -45,8 +48,8 @@ def run_postgres() -> Iterator[Postgres]:
         capture_output=True,
         cwd="/",
     )
-    control = [*user, str(Path(initdb).with_name("pg_ctl")), "-D", data, "-w", "-l", f"{folder}/log"]
-    subprocess.run([*control, "-o", options, "start"], check=True, capture_output=True, cwd="/")
+    control = [*user, str(Path(initdb).with_name("pg_ctl")), "-D", data, "-w", "-l", f"{folder}/log", "-o", options]
+    subprocess.run([*control, "start"], check=True, capture_output=True, cwd="/")
     yield Postgres(f"postgresql://prefect@127.0.0.1:{port}/postgres", control)
     subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd="/")
     shutil.rmtree(folder)

@@ -37,7 +37,7 @@ def test_a_run_outlives_a_restart_of_the_database(production: Stack, cluster: Po
     production.api.wait(run, "Running")
     shown = eventually(lambda: progress(production, run), 60, "it shows how far it is")
 
-    cluster.restart()
+    cluster.restart(seconds=3)  # long enough that an update is refused meanwhile
 
     eventually(lambda: progress(production, run) > shown, 60, "it shows how far it is by now")
     assert production.api.run(run)["state_name"] == "Running", "the run was too short for this test"

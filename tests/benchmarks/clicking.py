@@ -17,7 +17,7 @@ def split_run(api: Api) -> dict[str, float]:
     run = api.wait(api.trigger(FORCED), "Completed", seconds=300)
     states = api.ask("GET", f"/flow_run_states/?flow_run_id={run['id']}")
     entered = {state["name"]: datetime.fromisoformat(state["timestamp"]) for state in states}
-    epochs = eventually(lambda: read_epochs(api, run["id"]), 60, "the log of the epochs")
+    epochs = eventually(lambda: read_epochs(api, run["id"]), "the log of the epochs")
     (training,) = api.ask(
         "POST",
         "/task_runs/filter",

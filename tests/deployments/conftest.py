@@ -21,11 +21,11 @@ def silenced(stack: Stack) -> dict[str, datetime]:
     powerless = start_beating_run(stack, "powerless-retrain")
     stack.kill()
     killed = {powerless: datetime.now(UTC)}
-    eventually(stack.ended, 10, "all of it is dead")
+    eventually(stack.ended, "all of it is dead")
     stack.start()
     workerless = start_beating_run(stack, "workerless-retrain")
     stack.kill("worker start")
-    eventually(lambda: stack.says("starting another"), 30, "another worker is started")
+    eventually(lambda: stack.says("starting another"), "another worker is started")
     return killed | {workerless: datetime.now(UTC)}
 
 

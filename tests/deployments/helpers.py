@@ -21,6 +21,7 @@ import pytest
 Run = dict[str, Any]
 ENDLESS = {"training": {"epochs": 100_000, "batch_size": 1}}
 QUICK = {"training": {"epochs": 2}}
+LONG = 240  # seconds until a test gives up; what is waited for takes a tenth of it, but on a busy machine
 COMMAND = [str(Path(sys.executable).with_name("linear-neuron"))]
 # No setting of the machine's owner may reach the stacks under test.
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "LINEAR_NEURON_"))}
@@ -32,7 +33,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(check: Callable[[], Any], seconds: float = 60, what: str = "") -> Any:
+def eventually(check: Callable[[], Any], what: str = "", seconds: float = LONG) -> Any:
     """Poll until `check` answers with something, and return that."""
     deadline = time.monotonic() + seconds
     while not (found := check()):
@@ -100,7 +101,7 @@ class Api:
         )
         return [run for run in runs if run["auto_scheduled"]]
 
-    def wait(self, run: str, *states: str, seconds: float = 60) -> Run:
+    def wait(self, run: str, *states: str, seconds: float = LONG) -> Run:
         """Wait until a run is in one of some states, by name; another final state fails at once.
 
         Unchanged and Empty count as Completed: there was nothing to train, or nothing to predict.
@@ -115,7 +116,7 @@ class Api:
             assert not final, f"{found['name']} is {found['state_name']}: {found['state'].get('message')}"
             return None
 
-        return dict(eventually(arrived, seconds, f"{run} is {' or '.join(states)}"))
+        return dict(eventually(arrived, f"{run} is {' or '.join(states)}", seconds))
 
 
 class Stack:
@@ -139,7 +140,7 @@ class Stack:
                 stdout=log,
                 stderr=log,
             )
-        eventually(lambda: self.says("Worker '") or self.ended(), 120, "the stack is up")
+        eventually(lambda: self.says("Worker '") or self.ended(), "the stack is up")
         assert not self.ended(), self.log.read_text()
 
     def says(self, text: str) -> bool:
@@ -152,7 +153,7 @@ class Stack:
         """Send a signal, wait for the end, and return the exit status."""
         assert self.process
         self.process.send_signal(number)
-        return self.process.wait(90)
+        return self.process.wait(LONG)
 
     def processes(self) -> dict[int, str]:
         """Return the living processes of this stack, whoever their parent: each has our store in its environment."""
@@ -195,7 +196,7 @@ class Server:
         command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.port)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=CLEAN | self.settings, stdout=log, stderr=log)
-        eventually(self.answers, 120, "the server answers")
+        eventually(self.answers, "the server answers")
 
     def answers(self) -> bool:
         with suppress(httpx.TransportError):
@@ -237,7 +238,7 @@ def start_beating_run(stack: Stack, name: str) -> str:
     """Start a run under a deployment of its own, and return its id when the server has its first heartbeat."""
     run = stack.api.trigger(ENDLESS, stack.api.copy_deployment(name))
     stack.api.wait(run, "Running")
-    eventually(lambda: stack.api.heartbeats(run), 30, "the run's first heartbeat")
+    eventually(lambda: stack.api.heartbeats(run), "the run's first heartbeat")
     return run
 
 

@@ -69,7 +69,7 @@ class Machine:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
         )
-        eventually(self._booted, 60, "systemd is up")
+        eventually(self._booted, "systemd is up")
 
     def _booted(self) -> bool:
         assert self.process
@@ -109,5 +109,5 @@ class Machine:
         def removed() -> bool:
             return subprocess.run(remove, env=self.environment, capture_output=True, check=False).returncode == 0
 
-        eventually(removed, 30, "all of it has ended")
+        eventually(removed, "all of it has ended")
         Path(self.folder).rmdir()

@@ -40,7 +40,7 @@ def shop(stack: Stack, folder: Path) -> Iterator[Stack]:
 
 
 def wait_for(store: Path, pattern: str) -> Path:
-    (path,) = eventually(lambda: list(store.glob(pattern)), 120, pattern)
+    (path,) = eventually(lambda: list(store.glob(pattern)), pattern)
     return Path(path)
 
 
@@ -53,7 +53,7 @@ def test_the_schedule_follows_the_table_and_predictions_improve(shop: Stack, fol
     slopes, errors = [], []
     for months in (6, 12, 18):
         write_months(folder, months)
-        shop.api.wait(shop.api.trigger({}, "retrain/shop.weekly-retrain"), "Completed", seconds=200)
+        shop.api.wait(shop.api.trigger({}, "retrain/shop.weekly-retrain"), "Completed")
         champion = json.loads((store / "champion.json").read_bytes())["version"]
         slopes += json.loads((store / "models" / champion / "model.json").read_bytes())["weights"]
         errors.append(measure_error(wait_for(store, f"predictions/{champion}-*/newest.predictions.csv")))
@@ -68,7 +68,7 @@ def test_the_schedule_follows_the_table_and_predictions_improve(shop: Stack, fol
 def test_a_click_goes_back_in_time_and_shows_the_errors(shop: Stack, folder: Path) -> None:
     write_months(folder, 18)
     period = {"from": "2026-09-01", "to": "2026-10-01"}
-    run = shop.api.wait(shop.api.trigger({"period": period}, "backtest/shop.backtest"), "Completed", seconds=200)
+    run = shop.api.wait(shop.api.trigger({"period": period}, "backtest/shop.backtest"), "Completed")
     assert run["name"] == "shop: backtest area month 2026-09-01"
     keys = {artifact["key"]: artifact["data"] for artifact in shop.api.artifacts(run["id"]) if artifact["key"]}
     assert keys.keys() == {"shop-backtest-report", "shop-backtest"}

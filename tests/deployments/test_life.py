@@ -56,7 +56,7 @@ def test_a_drift_is_noticed_learned_and_kept_to(homes: Stack, folder: Path) -> N
 
     def run(deployment: str) -> None:
         name = f"{deployment.rpartition('-')[2]}/homes.{deployment}"
-        api.wait(api.trigger({}, name), "Completed", seconds=200)
+        api.wait(api.trigger({}, name), "Completed")
 
     def put(kind: str, month: str, where: str) -> None:
         (place / where).mkdir(exist_ok=True)
@@ -94,13 +94,13 @@ def test_a_drift_is_noticed_learned_and_kept_to(homes: Stack, folder: Path) -> N
     drift = next(alarm for alarm in read_lines(store / "alarms.jsonl") if alarm["version"] == first)
     assert drift["action"] == "drift.detected"
     assert "area" in drift["reason"]
-    eventually(lambda: champion() != first, 200, "the drift has the model trained anew")
+    eventually(lambda: champion() != first, "the drift has the model trained anew")
     # The pointer decides, and its line of the log comes after it.
-    entry = eventually(lambda: find_promotion(store, champion()), 60, "the promotion is logged")
+    entry = eventually(lambda: find_promotion(store, champion()), "the promotion is logged")
     assert entry["by"].startswith("homes.weekly-retrain by the automation homes.")
     pattern = f"predictions/{champion()}-*/2026-08.predictions.csv"
-    (again,) = eventually(lambda: list(store.glob(pattern)), 200, "the new champion predicts")
-    eventually(lambda: (again.parent / "manifest.json").exists(), 60, "the batch is complete")
+    (again,) = eventually(lambda: list(store.glob(pattern)), "the new champion predicts")
+    eventually(lambda: (again.parent / "manifest.json").exists(), "the batch is complete")
 
     # The truth of the last prediction arrives: the new champion keeps its promise, and the old one would not have.
     put("truth", "2026-08", "actuals-homes")

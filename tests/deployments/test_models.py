@@ -124,7 +124,7 @@ def test_a_new_champion_starts_only_its_own_predictions(models: Stack) -> None:
 
 
 def wait_for(folder: Path, pattern: str) -> None:
-    eventually(lambda: list(folder.glob(pattern)), 60, pattern)
+    eventually(lambda: list(folder.glob(pattern)), pattern)
 
 
 def check_that_all_says_the_name(api: Api, run: str, name: str) -> None:
@@ -132,7 +132,7 @@ def check_that_all_says_the_name(api: Api, run: str, name: str) -> None:
     keys = {artifact["key"] for artifact in api.artifacts(run) if artifact["key"]}
     assert keys == {f"{name}-retrain-report", f"{name}-metrics", f"{name}-history"}
     wanted = {"event": {"name": [EVENT]}, "resource": {"id": [f"linear-neuron.champion.{name}"]}}
-    events = eventually(lambda: api.ask("POST", "/events/filter", filter=wanted)["events"], 30, "the event")
+    events = eventually(lambda: api.ask("POST", "/events/filter", filter=wanted)["events"], "the event")
     assert [event["payload"]["model"] for event in events] == [name]
 
 
@@ -155,7 +155,7 @@ def test_drift_starts_only_the_training_of_its_own_model(models: Stack) -> None:
     before = find_retrains(models.api)
     batch = {"inputs": [str(folder / "drifted")]}
     models.api.wait(models.api.trigger({"batch": batch}, "predict/rent.daily-predict"), "Completed")
-    (again,) = eventually(lambda: find_retrains(models.api) - before, 60, "a training after the drift")
+    (again,) = eventually(lambda: find_retrains(models.api) - before, "a training after the drift")
     assert again.startswith("rent.")
     models.api.wait(again.removeprefix("rent."), "Completed")
 

@@ -10,7 +10,7 @@ import pytest
 
 from tasks.registry.versions import list_versions
 from tasks.storage.store import Store
-from tests.deployments.helpers import CLEAN, COMMAND, Stack, eventually
+from tests.deployments.helpers import CLEAN, COMMAND, LONG, Stack, eventually
 
 MODULES = ("tasks.py", "flows/__init__.py", "deployments.py", "polars.py", "prefect.py", "numpy.py")
 
@@ -69,7 +69,7 @@ def test_nothing_outlives_a_killed_up(stack: Stack) -> None:
     assert stack.process
     stack.process.kill()
     stack.process.wait()
-    eventually(lambda: stack.processes() == {}, 30, "the server and the worker end")
+    eventually(lambda: stack.processes() == {}, "the server and the worker end")
 
 
 def test_up_ends_with_its_server_and_a_command_that_was_recorded_there_goes_on(stack: Stack) -> None:
@@ -82,12 +82,12 @@ def test_up_ends_with_its_server_and_a_command_that_was_recorded_there_goes_on(s
         while "Epoch 1 of" not in run.stderr.readline():
             assert run.poll() is None
         stack.kill("deployments.server")
-        said = run.communicate(timeout=200)[1].splitlines()
+        said = run.communicate(timeout=LONG)[1].splitlines()
     assert run.returncode == 1
     assert said[-1].startswith(f"linear-neuron: The Prefect server at {stack.api.url} went away during the run")
     assert not [line for line in said if "EventsWorker" in line or "connect to" in line]
     assert len(list_versions(Store(str(stack.store)))) == len(before) + 1
-    assert stack.process.wait(30) == 2
+    assert stack.process.wait(LONG) == 2
     assert stack.says("linear-neuron: The server ended by itself; the reason is in")
     assert stack.processes() == {}
 

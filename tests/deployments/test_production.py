@@ -29,19 +29,19 @@ def test_a_run_and_its_slot_outlive_a_restart_of_the_server(production: Stack, g
     assert production.api.run(run)["state_name"] == "Running", "the run was too short for this test"
     newcomer = production.api.wait(production.api.trigger(QUICK), "Cancelled")
     assert newcomer["state"]["message"] == "Deployment concurrency limit reached."
-    production.api.wait(run, "Completed", seconds=120)
+    production.api.wait(run, "Completed")
 
 
 def test_a_run_outlives_a_restart_of_the_database(production: Stack, cluster: Postgres) -> None:
     run = production.api.trigger({"training": {"epochs": 20_000}, "force": True})
     production.api.wait(run, "Running")
-    shown = eventually(lambda: progress(production, run), 60, "it shows how far it is")
+    shown = eventually(lambda: progress(production, run), "it shows how far it is")
 
     cluster.restart(seconds=3)  # long enough that an update is refused meanwhile
 
-    eventually(lambda: progress(production, run) > shown, 60, "it shows how far it is by now")
+    eventually(lambda: progress(production, run) > shown, "it shows how far it is by now")
     assert production.api.run(run)["state_name"] == "Running", "the run was too short for this test"
-    production.api.wait(run, "Completed", seconds=120)
+    production.api.wait(run, "Completed")
 
 
 def progress(stack: Stack, run: str) -> float:
@@ -63,8 +63,8 @@ def test_of_three_missed_schedules_only_the_newest_runs_and_the_others_say_they_
     schedule = production.api.schedule(count=3, first=3)
     other = production.api.copy_deployment("asked-retrain")
     asked = [production.api.trigger(QUICK, other) for _ in range(2)]
-    eventually(lambda: len(production.api.scheduled(since)) == 3, 30, "the scheduler inserts three runs")
-    eventually(lambda: all(overdue(run) for run in production.api.scheduled(since)), 30, "three are missed")
+    eventually(lambda: len(production.api.scheduled(since)) == 3, "the scheduler inserts three runs")
+    eventually(lambda: all(overdue(run) for run in production.api.scheduled(since)), "three are missed")
 
     production.start()
 

@@ -84,14 +84,14 @@ def ask(machine: Machine, path: str, **body: object) -> Any:
 
 def wait_for_readiness(machine: Machine, status: str) -> None:
     ready = "curl --silent --output /dev/null --write-out '%{http_code}' http://127.0.0.1:4200/api/ready"
-    eventually(lambda: machine.run(ready) == status, 60, f"the server's readiness is {status}")
+    eventually(lambda: machine.run(ready) == status, f"the server's readiness is {status}")
 
 
 def start_endless_run(machine: Machine) -> str:
     training = json.dumps({"epochs": 100_000, "batch_size": 1})
     printed = neuron(machine, f"prefect deployment run retrain/weekly-retrain --param 'training={training}'")
     run = re.findall(r"UUID: (\S+)", printed)[0]
-    eventually(lambda: ask(machine, f"flow_runs/{run}")["state_name"] == "Running", 120, "it runs")
+    eventually(lambda: ask(machine, f"flow_runs/{run}")["state_name"] == "Running", "it runs")
     return str(run)
 
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("silenced")
 def test_a_run_inserted_by_the_scheduler_is_completed_by_the_worker(stack: Stack) -> None:
     since = datetime.now(UTC)
     schedule = stack.api.schedule(count=1)
-    (run,) = eventually(lambda: stack.api.scheduled(since), 30, "the scheduler inserts the run")
+    (run,) = eventually(lambda: stack.api.scheduled(since), "the scheduler inserts the run")
     assert run["created_by"]["type"] == "SCHEDULE"
     completed = stack.api.wait(run["id"], "Completed")
     assert completed["name"] == f"retrain RM custom {datetime.now(UTC):%Y-%m-%d}"
@@ -51,10 +51,10 @@ def test_every_click_is_taken_however_many_write_to_the_database_at_once(stack: 
 def test_a_killed_flow_process_crashes_its_run_alerts_and_frees_the_slot(stack: Stack, webhook: Webhook) -> None:
     run = stack.api.trigger(ENDLESS)
     running = stack.api.wait(run, "Running")
-    pid = eventually(lambda: stack.api.run(run)["infrastructure_pid"], 10, "the worker knows the process")
+    pid = eventually(lambda: stack.api.run(run)["infrastructure_pid"], "the worker knows the process")
     os.kill(int(pid), signal.SIGKILL)
     crashed = stack.api.wait(run, "Crashed")
-    alert = eventually(lambda: [text for text in webhook.texts if run in text], 30, "an alert")[0]
+    alert = eventually(lambda: [text for text in webhook.texts if run in text], "an alert")[0]
     assert alert.startswith(f"{running['name']}: Crashed\n{crashed['state']['message']}\n")
     assert f"http://127.0.0.1:{stack.port}/runs/flow-run/{run}" in alert
     stack.api.wait(stack.api.trigger(QUICK), "Completed")
@@ -63,11 +63,11 @@ def test_a_killed_flow_process_crashes_its_run_alerts_and_frees_the_slot(stack: 
 def test_a_late_run_and_a_failed_one_alert_with_the_reason(stack: Stack, webhook: Webhook) -> None:
     stack.api.ask("PATCH", "/work_pools/linear-neuron", is_paused=True)
     run = stack.api.trigger({"dataset": {"features": ["ROOMS"], "source": "package"}})
-    late = eventually(lambda: [text for text in webhook.texts if run in text], 60, "an alert of the late run")[0]
+    late = eventually(lambda: [text for text in webhook.texts if run in text], "an alert of the late run")[0]
     assert ": Late\n" in late
     stack.api.ask("PATCH", "/work_pools/linear-neuron", is_paused=False)
     failed = stack.api.wait(run, "Failed")
-    alert = eventually(lambda: [text for text in webhook.texts if run in text][1:], 30, "an alert of the failure")[0]
+    alert = eventually(lambda: [text for text in webhook.texts if run in text][1:], "an alert of the failure")[0]
     assert alert.startswith(f"{failed['name']}: Failed\n")
     assert "no feature 'ROOMS' in Boston housing" in alert
 
@@ -76,7 +76,7 @@ def test_an_alarm_is_sent_and_the_log_says_who(stack: Stack, webhook: Webhook) -
     parameters = {"promotion": {"mode": "manual"}, "dataset": {"source": "package"}, "training": {"epochs": 3}}
     run = stack.api.wait(stack.api.trigger(parameters), "Completed")
     alarm = "linear-neuron.approval.awaited"
-    text = eventually(lambda: [text for text in webhook.texts if text.startswith(alarm)], 30, "an alarm")[0]
+    text = eventually(lambda: [text for text in webhook.texts if text.startswith(alarm)], "an alarm")[0]
     assert "waits to be promoted: promotion is manual; to promote it: linear-neuron promote " in text
     (shown,) = [artifact["data"] for artifact in stack.api.artifacts(run["id"]) if artifact["key"] == "alarms"]
     assert shown.startswith("**approval.awaited**: ")
@@ -88,7 +88,7 @@ def test_a_new_champion_has_the_inbox_predicted(stack: Stack) -> None:
     (stack.log.parent / "inbox" / "homes.csv").write_text("id,RM\n007,6\n")
     always = {"force": True, "promotion": {"mode": "always"}} | QUICK
     stack.api.wait(stack.api.trigger(always), "Completed")
-    found = eventually(lambda: list(stack.store.glob("predictions/*/homes.predictions.csv")), 60, "predictions")
+    found = eventually(lambda: list(stack.store.glob("predictions/*/homes.predictions.csv")), "predictions")
     assert found[0].read_text().startswith("id,RM,prediction,")
 
 
@@ -151,7 +151,7 @@ def test_silent_runs_are_crashed_within_two_minutes_and_their_slots_are_freed(
     stack: Stack, silenced: dict[str, datetime]
 ) -> None:
     for run, killed in silenced.items():
-        state = stack.api.wait(run, "Crashed", seconds=130)["state"]
+        state = stack.api.wait(run, "Crashed")["state"]
         assert "No heartbeat for 90 seconds" in state["message"]
         assert datetime.fromisoformat(state["timestamp"]) - killed < timedelta(minutes=2)
     for name in ("powerless-retrain", "workerless-retrain"):
@@ -215,9 +215,9 @@ def test_a_cancelled_training_ends_at_once_without_a_traceback_or_a_folder(stack
     said = len(stack.log.read_text())
     run = stack.api.trigger(ENDLESS)
     trainer = eventually(lambda: [pid for pid, line in stack.processes().items() if "training.process" in line])[0]
-    eventually(lambda: stack.api.artifacts(run), what="the training shows its progress")
+    eventually(lambda: stack.api.artifacts(run), "the training shows its progress")
     stack.api.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
-    stack.api.wait(run, "Cancelled", seconds=60)
+    stack.api.wait(run, "Cancelled")
     assert trainer not in stack.processes()
     assert "Traceback" not in stack.log.read_text()[said:]
     assert set(stack.store.glob("models/*")) == before

@@ -130,9 +130,9 @@ def test_a_run_outlives_a_server_that_is_away_for_a_while(server: str, store: St
         found = api.ask("POST", "/artifacts/filter", sort="CREATED_DESC", artifacts={"type": {"any_": ["progress"]}})
         return [artifact for artifact in found if 0 < artifact["data"] < 50]
 
-    eventually(lambda: progress() or run.poll() is not None, 120, "the training shows how far it is")
+    eventually(lambda: progress() or run.poll() is not None, "the training shows how far it is")
     line.cut()
-    eventually(lambda: line.refused or run.poll() is not None, 60, "it was told that nobody is there")
+    eventually(lambda: line.refused or run.poll() is not None, "it was told that nobody is there")
     line.mend()
     said, log = run.communicate(timeout=240)
     harm = [] if run.returncode == 0 else [("traceback" if "Traceback" in log else "loss", log)]

@@ -15,6 +15,7 @@ from tasks.text import one_line
 
 GREEN, PURPLE, YELLOW = "#009E73", "#CC79A7", "#E69F00"  # also of the Okabe-Ito palette
 HEIGHT, ABOVE, BELOW = 5.5, 0.72, 1.3  # inches: of the figure, and of what is above and below its axes
+SPAN = 1 / 144  # days that the axis of time shows at least: ten minutes
 MANY = 60  # versions above which their marks are small
 DECADES = 30  # the greatest error, as a multiple of the least, above which the axis is logarithmic
 
@@ -41,6 +42,7 @@ def draw_history(history: History, path: Path) -> None:
         axes.figure.subplots_adjust(bottom=BELOW / HEIGHT, top=1 - ABOVE / HEIGHT, right=0.96)
         draw_errors(axes, history)
         draw_alarms(axes, history)
+        widen(axes)
         axes.set_title(f"Error of each version for {one_line(history.target)[:40]}", pad=26)
         axes.set(xlabel="Made, or predicted, at (UTC)", ylabel="Mean squared error")
         place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.02, -0.2), "borderaxespad": 0}
@@ -88,8 +90,15 @@ def _extend(history: History) -> list[Point]:
         return []
     every = (history.least_squares, history.realised, history.served)
     moments = [*(at for points in every for at, _ in points), *history.drifts, *history.broken]
-    more = (max(moments) - min(moments)) / 30 or timedelta(minutes=1)
+    more = max((max(moments) - min(moments)) / 30, timedelta(minutes=1))
     return [*history.served, (max(moments) + more, history.served[-1][1])]
+
+
+def widen(axes: Axes) -> None:
+    """Show `SPAN` at least, since an axis of seconds, or of years, tells nobody when the only version was made."""
+    first, last = axes.dataLim.intervalx  # in days
+    if last - first < SPAN:
+        axes.set_xlim((first + last - SPAN) / 2, (first + last + SPAN) / 2)
 
 
 def _plot(axes: Axes, points: Sequence[Point], label: str, style: dict[str, Any]) -> None:

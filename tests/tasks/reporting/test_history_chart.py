@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tasks.reporting.history_chart import History, Point, draw_alarms, draw_errors, draw_history
+from tasks.reporting.history_chart import History, Point, draw_alarms, draw_errors, draw_history, widen
 
 BEGIN = datetime(2026, 1, 5, 6, tzinfo=UTC)
 
@@ -67,6 +67,17 @@ def test_a_champion_serves_until_the_next_one_does() -> None:
 )
 def test_errors_that_lie_far_apart_are_drawn_by_their_decades(errors: tuple[float, ...], scale: str) -> None:
     assert draw(make_history(tested=weekly(*errors), least_squares=weekly(*errors)))[0] == scale
+
+
+@pytest.mark.parametrize(("weeks", "minutes"), [(0, 10), (2, 2 * 7 * 24 * 60 * 1.1)])
+def test_the_axis_of_time_shows_ten_minutes_at_least(weeks: int, minutes: float) -> None:
+    axes = Figure().add_subplot()
+    draw_errors(axes, make_history(tested=weekly(*[50.0] * (weeks + 1))))
+    widen(axes)
+    first, last = axes.get_xlim()
+    assert (last - first) * 24 * 60 == pytest.approx(minutes)
+    made = np.datetime64(BEGIN.replace(tzinfo=None), "us").astype(float) / 86_400e6
+    assert (first + last) / 2 == pytest.approx(made + weeks * 7 / 2, abs=1e-6)
 
 
 @pytest.mark.parametrize("count", [1, 3, 300])

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.deployments.helpers import Server, Stack, eventually, report_missing, start_beating_run
+from tests.deployments.helpers import LONG, Server, Stack, eventually, report_missing, start_beating_run
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +38,7 @@ def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=executable, args=sandbox)
+        expect.set_options(timeout=1000 * LONG)
         yield browser
         browser.close()
 

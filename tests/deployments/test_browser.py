@@ -9,15 +9,15 @@ from playwright.sync_api import Browser, Page, expect
 
 from tasks.registry.versions import list_versions, read_version
 from tasks.storage.store import Store
-from tests.deployments.helpers import CLEAN, COMMAND, Site, Stack
+from tests.deployments.helpers import CLEAN, COMMAND, LONG, Site, Stack
 
 pytestmark = pytest.mark.usefixtures("silenced")
-WHILE_A_RUN_RUNS = 60_000  # milliseconds
 
 
 @pytest.fixture
 def page(browser: Browser, stack: Stack) -> Iterator[Page]:
     page = browser.new_page(base_url=f"http://127.0.0.1:{stack.port}", viewport={"width": 1280, "height": 1000})
+    page.set_default_timeout(1000 * LONG)
     yield page
     page.close()
 
@@ -49,8 +49,8 @@ def test_a_run_from_the_form_completes_with_its_own_parameters_and_shows_its_plo
 
     page.get_by_role("link", name="View run").click()
     # The run gets its name when it starts; the page before lists other runs that are completed.
-    expect(page.get_by_text("retrain LSTAT custom").first).to_be_visible(timeout=WHILE_A_RUN_RUNS)
-    expect(page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=WHILE_A_RUN_RUNS)
+    expect(page.get_by_text("retrain LSTAT custom").first).to_be_visible()
+    expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
     page.get_by_role("tab", name="Artifacts").click()
     page.get_by_role("link", name="retrain-report").click()
     page.locator("a[href*='/artifacts/artifact/']").first.click()

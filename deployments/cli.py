@@ -16,6 +16,7 @@ from deployments.cli_models import history, models, sql
 from deployments.cli_server import deploy, up
 from deployments.mistakes import explain
 from tasks.errors import UserError, WorkError
+from tasks.garbage import collect_rarely
 from tasks.name import VARIABLE, check_name
 from tasks.parameters import Batch, Dataset, ExampleInputs, Promotion, Retention, Training
 
@@ -200,6 +201,7 @@ def main() -> None:
     """Run a command. What goes wrong ends it with one sentence, and status 1 or 2 as in tasks/errors.py."""
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
+    collect_rarely()
     try:
         sys.exit(app.meta(exit_on_error=False, print_error=False, result_action="return_value"))
     except (UserError, CycloptsError) as error:

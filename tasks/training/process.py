@@ -10,6 +10,8 @@ from multiprocessing import Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from tasks.garbage import collect_rarely
+
 if TYPE_CHECKING:  # Nothing heavy may be imported before the process is started.
     from tasks.dataset.rows import Split
     from tasks.parameters import Training
@@ -90,6 +92,7 @@ def _end_with_parent() -> None:
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes our standard input.
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    collect_rarely()
     for unused in ("matplotlib", "pandas"):  # Keras imports both where it can, which takes a quarter of its start.
         sys.modules[unused] = None  # type: ignore[assignment]
     from tasks.training.neuron import serve

@@ -63,5 +63,5 @@ def progress(title: str, total: int | None) -> Iterator[Advance]:
 
     with bar:
         yield advance
-        if pause <= PATIENCE:  # The server answers within a second.
+        if pause <= PATIENCE:  # The last update succeeded, or failed within a second.
             show(100.0)

@@ -34,6 +34,14 @@ def test_a_warmed_up_process_trains_once_and_reports_each_epoch(tmp_path: Path) 
     assert path.stat().st_size > 1000
 
 
+def test_a_process_makes_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (scratch := tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    seen: list[Path] = []
+    Trainer().train(SPLIT, Training(epochs=1), tmp_path / "model.keras", lambda *_: seen.extend(scratch.iterdir()))
+    assert seen == []
+
+
 def test_a_users_mistake_comes_back_as_such(tmp_path: Path) -> None:
     rows = Rows(np.array([[1e25]]), np.array([1.0]), np.arange(1))
     split = Split((Column("x", ""),), Column("y", ""), rows, rows, rows)

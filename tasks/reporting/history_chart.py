@@ -40,16 +40,21 @@ def draw_history(history: History, path: Path) -> None:
     """Draw the errors of all versions by when they were made, which one served, and what became of predictions."""
     with open_figure(path, "", HEIGHT) as axes:
         axes.figure.subplots_adjust(bottom=BELOW / HEIGHT, top=1 - ABOVE / HEIGHT, right=0.96)
-        draw_errors(axes, history)
-        draw_alarms(axes, history)
-        widen(axes)
+        draw_points(axes, history)
         axes.set_title(f"Error of each version for {one_line(history.target)[:40]}", pad=26)
         axes.set(xlabel="Made, or predicted, at (UTC)", ylabel="Mean squared error")
         place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (-0.02, -0.2), "borderaxespad": 0}
         axes.legend(**place, ncols=4, fontsize=11, columnspacing=1.4, handlelength=1.8)
 
 
-def draw_errors(axes: Axes, history: History) -> None:
+def draw_points(axes: Axes, history: History) -> None:
+    """Draw errors and alarms, and an axis of time that suits them."""
+    _draw_errors(axes, history)
+    _draw_alarms(axes, history)
+    _widen(axes)
+
+
+def _draw_errors(axes: Axes, history: History) -> None:
     """Draw all errors, on a logarithmic axis where they lie far apart."""
     few, mark = _choose_marks(history)
     cross = mark | {"marker": "x", "markersize": 8 if few else 4.5, "markeredgewidth": 2.2 if few else 1.2}
@@ -71,7 +76,7 @@ def draw_errors(axes: Axes, history: History) -> None:
         axes.set_ylim(0, 1.06 * max(errors) or 1)
 
 
-def draw_alarms(axes: Axes, history: History) -> None:
+def _draw_alarms(axes: Axes, history: History) -> None:
     """Draw the alarms above the axes, since they have no error; one row for each kind."""
     mark = _choose_marks(history)[1] | {"transform": axes.get_xaxis_transform(), "clip_on": False}
     _plot(axes, [(at, 1.07) for at in history.drifts], "drift alarm", mark | {"color": PURPLE, "marker": "v"})
@@ -94,7 +99,7 @@ def _extend(history: History) -> list[Point]:
     return [*history.served, (max(moments) + more, history.served[-1][1])]
 
 
-def widen(axes: Axes) -> None:
+def _widen(axes: Axes) -> None:
     """Show `SPAN` at least, since an axis of seconds, or of years, tells nobody when the only version was made."""
     first, last = axes.dataLim.intervalx  # in days
     if last - first < SPAN:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from prefect import artifacts, flow, runtime
@@ -58,40 +58,46 @@ def test_progress_that_the_server_refuses_does_not_end_a_run() -> None:
 
 
 @flow
-def count_refusals(takes: float, pauses: list[float]) -> list[int]:
-    """Advance after each pause while the server refuses each update, some seconds after it is asked to.
+def count_updates(takes: float, pauses: list[float], refused: list[int]) -> list[int]:
+    """Advance after each pause, while the server refuses some updates, and answers these after some seconds.
 
     Returns how often it was asked by the end of each pause, and by the end of the work.
     """
     clock, asked, update = 0.0, 0, artifacts.update_progress_artifact
 
-    def ask(*values: Any) -> Any:
+    def ask(artifact: UUID, percent: float) -> Any:
         nonlocal clock, asked
-        clock, asked = clock + takes, asked + 1
-        return update(*values)
+        asked += 1
+        if asked not in refused:
+            return update(artifact, percent)
+        clock += takes
+        return update(uuid4(), percent)
 
     counts = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("time.monotonic", lambda: clock)
         patch.setattr(artifacts, "update_progress_artifact", ask)
         with progress("Scoring", 10) as advance:
-            for number, pause in enumerate(pauses):
+            for pause in pauses:
                 clock += pause
                 advance(1)
                 counts.append(asked)
-                if number == 0:
-                    delete_artifacts(str(runtime.flow_run.id))
         return [*counts, asked]
 
 
 @pytest.mark.usefixtures("server")
 def test_an_update_refused_at_once_is_soon_tried_again() -> None:
-    assert count_refusals(takes=0, pauses=[2, 2, 0.5, 1]) == [0, 1, 1, 2, 3]
+    assert count_updates(takes=0, pauses=[2, 2, 0.5, 1], refused=[1, 2]) == [0, 1, 1, 2, 3]
 
 
 @pytest.mark.usefixtures("server")
 def test_one_that_was_waited_for_is_tried_again_later() -> None:
-    assert count_refusals(takes=60, pauses=[2, 2, 1199, 2]) == [0, 1, 1, 2, 2]
+    assert count_updates(takes=60, pauses=[2, 2, 1199, 2], refused=[1, 2]) == [0, 1, 1, 2, 2]
+
+
+@pytest.mark.usefixtures("server")
+def test_after_one_that_succeeds_the_next_comes_soon() -> None:
+    assert count_updates(takes=60, pauses=[2, 2, 1201, 2], refused=[1]) == [0, 1, 2, 3, 4]
 
 
 def test_outside_of_a_run_progress_asks_no_server(capfd: pytest.CaptureFixture[str]) -> None:

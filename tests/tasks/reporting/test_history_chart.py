@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tasks.reporting.history_chart import History, Point, draw_alarms, draw_errors, draw_history, widen
+from tasks.reporting.history_chart import History, Point, draw_history, draw_points
 
 BEGIN = datetime(2026, 1, 5, 6, tzinfo=UTC)
 
@@ -25,8 +25,7 @@ def make_history(**changes: object) -> History:
 def draw(history: History) -> tuple[str, dict[str, list[float]]]:
     """Draw on axes, and return their scale and the heights of what is drawn by its label."""
     axes = Figure().add_subplot()
-    draw_errors(axes, history)
-    draw_alarms(axes, history)
+    draw_points(axes, history)
     lines = {str(line.get_label()): np.asarray(line.get_ydata()).tolist() for line in axes.lines}
     return axes.get_yscale(), lines
 
@@ -55,9 +54,16 @@ def test_all_that_happened_stands_in_the_chart() -> None:
     }
 
 
+def test_a_champion_of_this_moment_is_drawn_for_a_minute() -> None:
+    axes = Figure().add_subplot()
+    draw_points(axes, make_history(served=weekly(50)))
+    (champion,) = [line for line in axes.lines if line.get_label() == "champion"]
+    assert np.ptp(np.asarray(champion.get_xdata())) == np.timedelta64(1, "m")
+
+
 def test_a_champion_serves_until_the_next_one_does() -> None:
     axes = Figure().add_subplot()
-    draw_errors(axes, make_history(served=weekly(50, 45)))
+    draw_points(axes, make_history(served=weekly(50, 45)))
     (champion,) = [line for line in axes.lines if line.get_label() == "champion"]
     assert champion.get_drawstyle() == "steps-post"
 
@@ -72,8 +78,7 @@ def test_errors_that_lie_far_apart_are_drawn_by_their_decades(errors: tuple[floa
 @pytest.mark.parametrize(("weeks", "minutes"), [(0, 10), (2, 2 * 7 * 24 * 60 * 1.1)])
 def test_the_axis_of_time_shows_ten_minutes_at_least(weeks: int, minutes: float) -> None:
     axes = Figure().add_subplot()
-    draw_errors(axes, make_history(tested=weekly(*[50.0] * (weeks + 1))))
-    widen(axes)
+    draw_points(axes, make_history(tested=weekly(*[50.0] * (weeks + 1))))
     first, last = axes.get_xlim()
     assert (last - first) * 24 * 60 == pytest.approx(minutes)
     made = np.datetime64(BEGIN.replace(tzinfo=None), "us").astype(float) / 86_400e6

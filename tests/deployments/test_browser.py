@@ -27,6 +27,15 @@ def open_form(page: Page, stack: Stack) -> None:
     expect(page.get_by_text("Passes over the training rows")).to_be_visible()
 
 
+def open_report(page: Page, stack: Stack, key: str) -> None:
+    """Click through from a run to its report, told by its id, since the progress of the run is an artifact too."""
+    page.get_by_role("tab", name="Artifacts").click()
+    run = page.url.partition("flow-run/")[2][:36]
+    (report,) = [artifact["id"] for artifact in stack.api.artifacts(run) if artifact["key"] == key]
+    page.get_by_role("link", name=key).click()
+    page.locator(f"a[href*='/artifacts/artifact/{report}']").first.click()
+
+
 def runs_asked_for(stack: Stack) -> set[str]:
     runs = stack.api.ask("POST", "/flow_runs/filter", sort="ID_DESC")
     return {run["id"] for run in runs if not run["auto_scheduled"]}
@@ -51,9 +60,7 @@ def test_a_run_from_the_form_completes_with_its_own_parameters_and_shows_its_plo
     # The run gets its name when it starts; the page before lists other runs that are completed.
     expect(page.get_by_text("retrain LSTAT custom").first).to_be_visible()
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
-    page.get_by_role("tab", name="Artifacts").click()
-    page.get_by_role("link", name="retrain-report").click()
-    page.locator("a[href*='/artifacts/artifact/']").first.click()
+    open_report(page, stack, "retrain-report")
     expect(page.get_by_text("LSTAT").first).to_be_visible()
     assert all(width > 300 for width in widths_of_pictures(page))
 
@@ -80,9 +87,7 @@ def test_a_run_of_the_command_line_is_seen_and_says_why_it_may_not_be_promoted(p
     page.goto("/v2/runs")
     page.get_by_role("link", name="retrain RM+LSTAT custom").first.click()
     expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
-    page.get_by_role("tab", name="Artifacts").click()
-    page.get_by_role("link", name="retrain-report").click()
-    page.locator("a[href*='/artifacts/artifact/']").first.click()
+    open_report(page, stack, "retrain-report")
     expect(page.get_by_text("the champion does not read LSTAT").first).to_be_visible()
 
 
@@ -96,9 +101,7 @@ def test_a_bad_file_is_named_once_and_hides_no_other(page: Page, stack: Stack, t
     stack.api.wait(run, "Failed")
     page.goto(f"/v2/runs/flow-run/{run}")
     expect(page.get_by_text("1 of 2 files can't be predicted").first).to_be_visible()
-    page.get_by_role("tab", name="Artifacts").click()
-    page.get_by_role("link", name="predict-report").click()
-    page.locator("a[href*='/artifacts/artifact/']").first.click()
+    open_report(page, stack, "predict-report")
     expect(page.get_by_text("bad.csv").first).to_be_visible()
     expect(page.get_by_text("good.predictions.csv").first).to_be_visible()
     stack.api.wait(stack.api.trigger(parameters, "predict/daily-predict"), "Completed")

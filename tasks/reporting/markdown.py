@@ -16,7 +16,8 @@ body {{ font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 52rem; mar
 h1 {{ font-size: 1.5rem; }} h2 {{ font-size: 1.15rem; margin-top: 2rem; }}
 table {{ border-collapse: collapse; }} td, th {{ padding: .25rem .8rem .25rem 0; border-bottom: 1px solid #e6e6e6; }}
 td, th {{ text-align: left; min-width: 4rem; font-variant-numeric: tabular-nums; }}
-td {{ overflow-wrap: anywhere; }} td:first-child {{ white-space: nowrap; }} img {{ max-width: 100%; }}
+th {{ overflow-wrap: break-word; max-width: 12rem; }} td {{ overflow-wrap: anywhere; }}
+td:first-child {{ white-space: nowrap; }} img {{ max-width: 100%; }}
 pre {{ overflow-x: auto; font-size: .8rem; }}
 </style></head><body>
 {body}

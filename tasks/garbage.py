@@ -1,4 +1,4 @@
-"""Python's search for garbage, which is put off in processes of ours that import much and end soon."""
+"""Python's search for garbage, which is put off in commands and in the process that trains."""
 
 import atexit
 import gc

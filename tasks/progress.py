@@ -13,7 +13,7 @@ from tasks.steps import get_logger, is_recorded
 from tasks.text import as_text
 
 PAUSE = 1  # seconds between updates, each of which is a request; more than one a second shows nobody more
-PATIENCE = 20  # After an update that failed, the pause is so many times as long as it took, since the work waited.
+BACKOFF = 20  # times as long as an update that failed took is the pause after it, since the work waits meanwhile
 
 
 class Advance(Protocol):
@@ -53,7 +53,7 @@ def progress(title: str, total: int | None) -> Iterator[Advance]:
             pause = PAUSE
         except Exception as error:  # noqa: BLE001, a server that can't be reached must not end the work
             get_logger().debug("The progress can't be shown: %s", error)
-            pause = max(PAUSE, PATIENCE * (time.monotonic() - asked))
+            pause = max(PAUSE, BACKOFF * (time.monotonic() - asked))
         shown = time.monotonic()
 
     def advance(count: int, text: str = "") -> None:
@@ -63,5 +63,5 @@ def progress(title: str, total: int | None) -> Iterator[Advance]:
 
     with bar:
         yield advance
-        if pause <= PATIENCE:  # The last update succeeded, or failed within a second.
+        if pause <= BACKOFF * PAUSE:  # The last update succeeded, or failed within a second.
             show(100.0)

@@ -123,6 +123,7 @@ def _shuffled(rows: int) -> NDArray[np.int64]:
     the same permutation. So one draw serves every epoch, and the weights are those of a plain `fit` to the bit.
     """
 
+    # Converted, it would be written to the temporary folder, and stay there when this process is ended early.
     @tf.autograph.experimental.do_not_convert  # type: ignore[untyped-decorator]
     def permutation(_: tf.Tensor) -> tf.Tensor:
         return tf.random.shuffle(tf.range(rows, dtype=tf.int64))

@@ -21,7 +21,7 @@ import pytest
 Run = dict[str, Any]
 ENDLESS = {"training": {"epochs": 100_000, "batch_size": 1}}
 QUICK = {"training": {"epochs": 2}}
-LONG = 240  # seconds until a test gives up; what is waited for takes a tenth of it, but on a busy machine
+LONG = 240  # seconds until a test gives up; only a broken test, or a very busy machine, needs so many
 COMMAND = [str(Path(sys.executable).with_name("linear-neuron"))]
 # No setting of the machine's owner may reach the stacks under test.
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "LINEAR_NEURON_"))}

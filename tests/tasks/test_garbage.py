@@ -1,4 +1,4 @@
-"""Processes that end soon look for garbage rarely."""
+"""Commands, and the process that trains, look for garbage rarely."""
 
 import subprocess
 import sys

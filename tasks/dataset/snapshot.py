@@ -1,6 +1,6 @@
 """Keep a user's own table in the store: cleaned, put in order, and named by the digest of its bytes.
 
-The same rows give the same bytes whatever they came from, since they stand in the order of their times and hashes.
+The same rows give the same bytes whatever they came from, since they are sorted by time and hash.
 """
 
 import atexit
@@ -8,7 +8,7 @@ import math
 import os
 import shutil
 import warnings
-from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,70 +18,43 @@ import numpy as np
 import polars as pl
 from upath import UPath
 
-from tasks.dataset.cleaning import KEY, clean_rows, columns_of, hash_keys, hash_rows, mix
-from tasks.dataset.download import dataset_file
-from tasks.dataset.reading import Piece, Source, find_source
-from tasks.dataset.records import HASH, SUFFIX, TIME, Records, open_records, record_type
-from tasks.dataset.rows import Origin, Snapshot, cut_rows
-from tasks.dataset.split import check_roles
-from tasks.errors import UserError
-from tasks.parameters import Dataset
-from tasks.progress import progress
-from tasks.storage.files import digest_file, make_temporary
-from tasks.storage.store import Store
-from tasks.tables.contract import LINE, TEXT
-from tasks.tables.csv import write_chunks
+from linear_neuron.tasks.dataset.boston import dataset_file
+from linear_neuron.tasks.dataset.level_codes import LevelBlock, LevelCoder
+from linear_neuron.tasks.dataset.raw_columns import MISSING_TIME
+from linear_neuron.tasks.dataset.rows import (
+    HASH,
+    SUFFIX,
+    Hashes,
+    Origin,
+    Records,
+    Snapshot,
+    cut_rows,
+    hash_keys,
+    hash_rows,
+    mix,
+    open_records,
+    record_type,
+    release_pages,
+    write_levels,
+)
+from linear_neuron.tasks.dataset.split import find_entries
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.features.auto import describe_source
+from linear_neuron.tasks.features.entries import need_columns, parse_target
+from linear_neuron.tasks.features.fitted import express_terms, express_value
+from linear_neuron.tasks.parameters import Dataset
+from linear_neuron.tasks.steps import get_logger
+from linear_neuron.tasks.storage.files import digest_file, make_temporary, user_errors
+from linear_neuron.tasks.storage.store import Store
+from linear_neuron.tasks.tables.cleaning import Rejects, read_key
+from linear_neuron.tasks.tables.read import TableRows, find_source, read_columns, read_rows
+from linear_neuron.tasks.tables.rejects import LINE
+from linear_neuron.tasks.tables.spec import KEY, RESPELLED, TIME, TableSpec
 
 REMEMBERED = ("connection", "key", "time", "as_of", "bounds")  # settings that the lineage has
-REJECTS_HEADER = b"file,line,column,value,reason,raw\n"
 NEEDED = 2.5  # bytes of memory for each byte of a record: copies in float32, predictions, and what a step adds up
-SHOWN = 60  # characters of a bad value that an error shows
+KEPT_REJECTS = 1_000_000  # rejects up to which rejects.csv lists them
 SCALE = 2.0**64  # hashes lie below it
-
-
-class Rejects:
-    """The rows that can't be learned from: how many, and which, as long as they are allowed."""
-
-    def __init__(self, allowed: int) -> None:
-        self.allowed, self.count, self.rows = allowed, 0, 0
-        self.first, self.lines = "", [REJECTS_HEADER]
-        self.empty: Counter[str] = Counter()  # column -> rows in which it has no value
-
-    def add(self, piece: Piece, bad: pl.DataFrame) -> None:
-        """Count the rejects of a piece."""
-        self.rows += piece.rows.height + (0 if piece.broken is None else piece.broken.height)
-        if not bad.height:
-            return
-        if not self.first:
-            line, column, value, reason, _ = bad.row(0)
-            value = value if len(value) <= SHOWN else f"{value[:SHOWN]}..."
-            where = f", column {column}: {value!r} is rejected as {reason}" if column else f" is rejected: {reason}"
-            self.first = f"{piece.place}, line {line}{where}"
-        self.count += bad.height
-        self.empty.update(bad.filter(pl.col("reason") == "empty")["column"].to_list())
-        if self.count <= self.allowed:
-            self.lines += write_chunks(bad.select(pl.lit(piece.place).alias("file"), pl.all()))
-
-    @property
-    def data(self) -> bytes:
-        """The rejects as CSV, where there are any."""
-        return b"".join(self.lines) if self.count else b""
-
-    def check(self) -> None:
-        """Refuse a table with more bad rows than are allowed, or without a good one.
-
-        Raises:
-            UserError: names the first.
-        """
-        if self.rows == 0:
-            raise UserError("The table has no rows; there is nothing to learn from.")
-        if self.count == self.rows:
-            raise UserError(f"{self.first}; none of {self.rows:,} rows can be learned from. Mend them.")
-        if self.count > self.allowed:
-            raise UserError(
-                f"{self.first}; {self.count:,} of {self.rows:,} rows can't be learned from. Mend them, or leave them "
-                f"out by --dataset.max-bad-rows {self.count}."
-            )
 
 
 def take_snapshot(store: Store, dataset: Dataset) -> Snapshot:
@@ -90,31 +63,67 @@ def take_snapshot(store: Store, dataset: Dataset) -> Snapshot:
     Raises:
         UserError: it can't be read, has more bad rows than are allowed, no good one, or a key twice.
     """
-    _check_settings(dataset)
-    read_at, source = datetime.now(UTC), find_source(dataset, columns_of(dataset))
+    spec = describe_table(dataset)
+    _check_settings(dataset, spec)
+    read_at, rows = datetime.now(UTC), read_rows(spec, kept=KEPT_REJECTS)
     folder = make_temporary("snapshot-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    rejects = _read_records(source, dataset, folder / "records")
+    coders = {name: LevelCoder(name) for name in spec.categories}
+    respelled = _read_records(rows, dataset, coders, folder / "records")
+    rejects = rows.rejects
     missing = {name: count / rejects.rows for name, count in sorted(rejects.empty.items())}
-    records = np.memmap(folder / "records", _record_type(dataset), mode="r")
+    records = np.memmap(folder / "records", _record_type(spec), mode="r")
     check_size(len(records), records.dtype, read_memory())
     _check_age(records, dataset)
     if dataset.key:
-        _check_keys(records, source, dataset)
-    sorted_by = [records[HASH], records[TIME]] if dataset.time else [records[HASH]]
-    _write_records(folder / "snapshot", records, np.lexsort(sorted_by))
+        _check_keys(records, rows.spec)
+    sorted_by = [np.ascontiguousarray(records[name]) for name in (HASH, *([TIME] if dataset.time else []))]
+    release_pages(records)
+    order = np.lexsort(sorted_by) if dataset.time else np.argsort(sorted_by[0])  # Rows of one hash are alike.
+    del sorted_by
+    _write_records(folder / "snapshot", records, order, coders, typed=bool(coders or spec.times))
     sha256 = digest_file(folder / "snapshot")
-    details: dict[str, Any] = {"rows": len(records), "input": source.describe(), "read_at": read_at.isoformat()}
+    details: dict[str, Any] = {"rows": len(records), "input": rows.source.describe(), "read_at": read_at.isoformat()}
     details |= {"missing": missing} if missing else {}
+    details |= {"by": list(spec.unlearned)} if spec.unlearned else {}
+    details |= {"respelled": True} if respelled else {}
+    details |= {"decimal": dataset.decimal} if dataset.decimal != "auto" else {}
     details |= {name: value for name in REMEMBERED if (value := getattr(dataset, name))}
-    path = _keep(store, folder / "snapshot", dataset_file(store, sha256, SUFFIX))
+    path = _keep(store, folder / "snapshot", sha256)
     (folder / "records").unlink()
     return replace(open_records(path, Origin(sha256, dataset.source, details=details)), rejects=rejects.data)
 
 
-def _check_settings(dataset: Dataset) -> None:
-    check_roles(dataset)
-    if unnamed := [name for name in columns_of(dataset) if not name or "\0" in name]:
+def describe_table(dataset: Dataset) -> TableSpec:
+    """Describe the table to learn from; its last number is the target.
+
+    Raises:
+        UserError: a feature or category can't be understood, or there is no such table.
+    """
+    unclear = need_columns([*dataset.entries, dataset.target])
+    columns = read_columns(dataset.source, dataset.connection) if unclear else []
+    entries, target = find_entries(dataset, columns), parse_target(dataset.target, columns)
+    kinds = entries.kinds
+    by_kind = {kind: [name for name in kinds if kinds[name] == kind] for kind in ("number", "category", "time")}
+    never_filled = {target.column, dataset.key, dataset.time}
+    if odd := [name for name in dataset.by if kinds.get(name, "category") != "category" or name == target.column]:
+        raise UserError(f"--dataset.by {odd[0]!r} is read as a number or a time; name a column of labels.")
+    unlearned = tuple(name for name in dict.fromkeys(dataset.by) if name not in kinds)
+    learned = {} if target.link == "identity" else {dataset.target: express_value(target.node)}
+    return replace(
+        describe_source(dataset),
+        numbers=[*by_kind["number"], target.column],
+        advice="Leave this column out, or name it in --dataset.categories if it holds labels.",
+        categories=[*by_kind["category"], *unlearned],
+        unlearned=unlearned,
+        times=by_kind["time"],
+        filled=frozenset([*(kinds.keys() - never_filled if dataset.missing == "fill" else []), *unlearned]),
+        terms=({} if dataset.missing == "fill" else express_terms(entries)) | learned,
+    )
+
+
+def _check_settings(dataset: Dataset, spec: TableSpec) -> None:
+    if unnamed := [name for name in (*spec.numbers, *spec.columns) if not name or "\0" in name]:
         raise UserError(f"A column to learn from can't be called {unnamed[0]!r}; give it a name in the table.")
     if dataset.as_of and not (dataset.time or dataset.known_at):
         raise UserError("--dataset.as-of needs --dataset.time or --dataset.known-at, the column with the times.")
@@ -122,60 +131,131 @@ def _check_settings(dataset: Dataset) -> None:
         raise UserError("--dataset.max-age-days needs --dataset.time, the column with the times.")
 
 
-def _record_type(dataset: Dataset) -> np.dtype[Any]:
-    return record_type([*dataset.features, dataset.target], timed=bool(dataset.time))
+def _record_type(spec: TableSpec) -> np.dtype[Any]:
+    return record_type(spec.numbers, timed=bool(spec.time), categories=spec.categories, times=spec.times)
 
 
-def _read_records(source: Source, dataset: Dataset, path: Path) -> Rejects:
+def _read_records(rows: TableRows, dataset: Dataset, coders: dict[str, LevelCoder], path: Path) -> bool:
     """Read the table into a file of records, in the order of the source.
+
+    Returns whether a key is written in another form than its hash is made from.
 
     Raises:
         UserError: there are too many rejects, or no record.
     """
-    rejects, kind = Rejects(dataset.max_bad_rows), _record_type(dataset)
-    with path.open("wb") as file, progress(f"Reading {dataset.source[:60]}", source.size) as advance:
-        for piece in source.read(advance):
-            table, bad = clean_rows(piece, dataset)
-            rejects.add(piece, bad)
-            _make_records(table, dataset, kind).tofile(file)
-    rejects.check()
+    kind, respelled = _record_type(rows.spec), False
+    with path.open("wb") as file:
+        for valid in rows:
+            _make_records(valid, dataset, coders, kind, rows.spec.unlearned).tofile(file)
+            respelled = respelled or bool(dataset.key and valid[RESPELLED].any())
+    _check_rejects(rows.rejects, rows.spec, dataset)
     if not path.stat().st_size:
         raise UserError("No row is left to learn from after --dataset.as-of or --dataset.sample.")
-    return rejects
+    return respelled
 
 
-def _make_records(table: pl.DataFrame, dataset: Dataset, kind: np.dtype[Any]) -> Records:
-    """Make the records of some rows, or of the sample of them that the dataset asks for."""
+def _check_rejects(rejects: Rejects, spec: TableSpec, dataset: Dataset) -> None:
+    """Refuse a table with more rejects than are allowed, or without a valid row.
+
+    Raises:
+        UserError: names the first.
+    """
+    if rejects.rows == 0:
+        raise UserError("The table has no rows; there is nothing to learn from.")
+    if rejects.count == rejects.rows:
+        advice = _advise(rejects, spec) or "Fix them."
+        raise UserError(f"{rejects.first}; none of {rejects.rows:,} rows can be learned from. {advice}")
+    if rejects.count > max(dataset.max_bad_rows, dataset.max_rejects * rejects.rows):
+        share = math.ceil(rejects.count / rejects.rows * 10_000) / 10_000
+        raise UserError(
+            f"{rejects.first}; {rejects.count:,} of {rejects.rows:,} rows can't be learned from. Fix them, or leave "
+            f"them out by --dataset.max-rejects {share:g}. {_advise(rejects, spec)}".rstrip()
+        )
+
+
+def _advise(rejects: Rejects, spec: TableSpec) -> str:
+    """Name the way out of what most rejects have in common; empty where it is not known."""
+    (column, reason), count = rejects.reasons.most_common(1)[0]
+    read = column in (*spec.numbers[:-1], *spec.categories, *spec.times) and column not in (spec.key, spec.time)
+    if reason == "not a number" and read and count > rejects.rows / 2:
+        return f"If {column} holds labels, name it in --dataset.categories instead of --dataset.features."
+    if reason == "not a time":
+        return f"Write times in {column} as ISO 8601, such as 2026-11-23 or 2026-11-23T06:00Z."
+    if reason == "in the future":
+        return f"If {column} may be in the future, allow that by --dataset.allow-future."
+    if reason == "no finite value":
+        return f"Learn from rows without {column} too by --dataset.missing fill, or change the expression."
+    if reason == "empty" and read:
+        return f"If {column} is often empty, learn from such rows too by --dataset.missing fill, or leave it out."
+    return ""
+
+
+def _make_records(
+    table: pl.DataFrame,
+    dataset: Dataset,
+    coders: dict[str, LevelCoder],
+    kind: np.dtype[Any],
+    unlearned: Sequence[str],
+) -> Records:
+    """Make the records of some rows, or of the sample of them that the dataset asks for.
+
+    Columns that nothing is learned from do not count for the hash, so that they change no split.
+    """
     records = np.empty(table.height, kind)
-    for name in kind.names or ():
-        if name != HASH:
-            records[name] = table[name].to_numpy() + 0  # This makes one of the two zeros that a float has.
-    records[HASH] = hash_keys(table[KEY]) if dataset.key else hash_rows(records)
-    if dataset.sample == 1:
-        return records
-    return records[mix(records[HASH]) < dataset.sample * SCALE]  # Mixed anew, since the split goes by the hash itself.
+    blocks = {name: LevelBlock(table[name]) for name in coders}
+    for name in (name for name in kind.names or () if name not in (HASH, *coders)):
+        if kind[name] == np.int64:
+            records[name] = table[name].fill_null(MISSING_TIME).to_numpy()
+        else:
+            records[name] = table[name].to_numpy() + 0  # This makes one of the two zeros that a float has,
+            records[name][np.isnan(records[name])] = np.nan  # and this one of its many NaNs.
+    labels = {name: block.hashes for name, block in blocks.items()}
+    records[HASH] = hash_keys(table[KEY]) if dataset.key else hash_rows(records, labels, unlearned)
+    # Mixed again, since the split uses the hash itself.
+    chosen = slice(None) if dataset.sample == 1 else mix(records[HASH]) < dataset.sample * SCALE
+    records = records[chosen]
+    for name, block in blocks.items():
+        records[name] = coders[name].code(block, chosen)
+    return records
 
 
-def _write_records(path: Path, records: Records, order: Any) -> None:
-    """Write the records in order, a range at a time, after the header of NumPy's format."""
+def _write_records(path: Path, records: Records, order: Any, coders: dict[str, LevelCoder], *, typed: bool) -> None:
+    """Write the records in order, a range at a time, after the header of NumPy's format, and then the levels."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Names beyond Latin-1 need a format that NumPy before 1.17 can't read.
         np.lib.format.open_memmap(path, "w+", records.dtype, order.shape).flush()
     with path.open("r+b") as file:
         file.seek(-records.nbytes, os.SEEK_END)
         for part in cut_rows(len(order)):
-            records[order[part]].tofile(file)
+            chosen = records[order[part]]
+            for name, coder in coders.items():
+                chosen[name] = coder.ranks[chosen[name]]
+            chosen.tofile(file)
+        if typed:
+            file.write(write_levels({name: coder.levels for name, coder in coders.items()}))
 
 
-def _keep(store: Store, path: Path, place: UPath) -> Path:
-    """Move the file to its place in the store, and return where this machine can read it."""
-    if not place.exists():
-        with store.writing(place) as scratch:
+def _keep(store: Store, path: Path, sha256: str) -> Path:
+    """Move the file into the store, unless it is there intact, and return where this machine can read it."""
+    kept = dataset_file(store, sha256, SUFFIX)
+    if not _is_intact(kept, sha256):
+        with store.writing(kept) as scratch:
             shutil.copyfile(path, scratch)
     if not store.local:
         return path
     path.unlink()
-    return Path(place.path)
+    return Path(kept.path)
+
+
+def _is_intact(kept: UPath, sha256: str) -> bool:
+    """Return whether the store has a file with this digest; a damaged one is logged."""
+    with user_errors(kept):
+        if not kept.exists():
+            return False
+        intact = digest_file(kept) == sha256
+    if not intact:
+        get_logger().warning("%s was damaged, and is replaced by the same rows read again", kept)
+    return intact
 
 
 def read_memory() -> int:
@@ -184,10 +264,10 @@ def read_memory() -> int:
 
 
 def check_size(rows: int, kind: np.dtype[Any], memory: int) -> None:
-    """Refuse a table that is too big to be learned from in so many bytes of memory.
+    """Refuse a table that is too big to learn from with this much memory, in bytes.
 
     Raises:
-        UserError: says how much of it would fit.
+        UserError: names the share of the rows that fits.
     """
     needed = rows * kind.itemsize * NEEDED
     if needed > memory:
@@ -202,7 +282,7 @@ def _check_age(records: Records, dataset: Dataset) -> None:
     """Refuse a table whose newest row is too old.
 
     Raises:
-        UserError: says how old.
+        UserError: names its age.
     """
     if not dataset.max_age_days:
         return
@@ -215,25 +295,33 @@ def _check_age(records: Records, dataset: Dataset) -> None:
         )
 
 
-def _check_keys(records: Records, source: Source, dataset: Dataset) -> None:
-    """Refuse a key that names two rows; only then is the table read again, to tell which.
+def _check_keys(records: Records, spec: TableSpec) -> None:
+    """Refuse a key that names two rows; only then is the table read again, to find both.
 
     Raises:
-        UserError: names the key and both places.
+        UserError: names the key and both rows.
     """
     hashes = np.sort(records[HASH])
     twice = hashes[1:][hashes[1:] == hashes[:-1]]
     if not len(twice):
         return
-    places = []
-    for piece in source.read(lambda *_: None):
-        keys = piece.rows.select(LINE, key=pl.col(dataset.key).cast(TEXT).str.strip_chars().fill_null(""))
-        found = keys.filter(pl.Series(hash_keys(keys["key"]) == twice[0]))
-        places += [(key, f"{piece.place}, line {line}") for line, key in found.iter_rows()]
-    if len(places) < 2:
-        raise UserError(f"{dataset.source} changed while it was being read; try again when it is complete.")
-    names = " and ".join(place for _, place in places[:2])
+    found = [(key, row) for _, key, row in find_keys(spec, twice[:1])]
+    if len(found) < 2:
+        raise UserError(f"{spec.source} changed while it was being read; try again when it is complete.")
+    rows = " and ".join(row for _, row in found[:2])
     raise UserError(
-        f"{dataset.key} {places[0][0]!r} is the key of two rows, {names}; leave one of them"
+        f"{spec.key} {found[0][0]!r} is the key of two rows, {rows}; leave one of them"
         + (f" ({len(twice) - 1:,} more rows have a key that was there before)." if len(twice) > 1 else ".")
     )
+
+
+def find_keys(spec: TableSpec, hashes: Hashes) -> list[tuple[int, str, str]]:
+    """Read the table again for rows with these hashes of their keys: hash, key, and the row's file and line."""
+    found: list[tuple[int, str, str]] = []
+    for raw in find_source(spec).read(lambda *_: None):
+        keys = raw.rows.select(LINE, read_key(spec.key, raw.rows.schema[spec.key]).alias(KEY))
+        hashed = hash_keys(keys[KEY])
+        rows = np.flatnonzero(np.isin(hashed, hashes))
+        for index, (line, key) in zip(rows, keys[rows].iter_rows(), strict=True):
+            found.append((int(hashed[index]), key, f"{raw.source}, line {line}"))
+    return found

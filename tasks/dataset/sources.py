@@ -2,16 +2,14 @@
 
 from pathlib import Path
 
-from tasks.dataset.boston import FILE, read_snapshot
-from tasks.dataset.download import SOURCES, dataset_file, fetch_file
-from tasks.dataset.records import SUFFIX, open_records
-from tasks.dataset.rows import Origin, Snapshot
-from tasks.errors import UserError
-from tasks.parameters import Dataset
-from tasks.steps import get_logger, task
-from tasks.storage.files import make_temporary
-from tasks.storage.store import Store, digest
-from tasks.tables.inputs import plural
+from linear_neuron.tasks.dataset.boston import FILE, SOURCES, dataset_file, fetch_file, read_snapshot
+from linear_neuron.tasks.dataset.rows import SUFFIX, Origin, Snapshot, open_records
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.parameters import Dataset
+from linear_neuron.tasks.steps import get_logger, task
+from linear_neuron.tasks.storage.files import make_temporary
+from linear_neuron.tasks.storage.store import Store, digest
+from linear_neuron.tasks.text import plural
 
 
 def know_digest(dataset: Dataset) -> str | None:
@@ -39,11 +37,11 @@ def open_snapshot(store: Store, origin: Origin) -> Snapshot:
     return open_records(copy, origin)
 
 
-@task("Download the dataset", retries=2, retry_delay_seconds=5, timeout_seconds=3600)
+@task("Read the table", retries=2, retry_delay_seconds=5, timeout_seconds=3600)
 def download(dataset: Dataset) -> Snapshot:
-    """Fetch the dataset into the store and log which source had it."""
+    """Read the rows to learn from into the store, and log which source had them."""
     if dataset.is_own:
-        from tasks.dataset.snapshot import take_snapshot  # Polars takes a tenth of a second to import.
+        from linear_neuron.tasks.dataset.snapshot import take_snapshot  # Polars takes a tenth of a second to import.
 
         snapshot = take_snapshot(Store(), dataset)
     else:

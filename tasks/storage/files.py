@@ -1,16 +1,14 @@
-"""What every room needs to read and write files: errors as one sentence, threads, digests and scratch folders."""
+"""Files: errors as one sentence, work in threads, digests and scratch folders."""
 
-import ctypes
+import fcntl
 import hashlib
-import math
 import os
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
-from functools import cache
+from contextlib import contextmanager
 from io import BufferedReader
 from itertools import chain, islice
 from pathlib import Path
@@ -19,12 +17,13 @@ from typing import Any, TypeVar, cast
 from filelock import Timeout
 from upath import UPath
 
-from tasks.errors import StoreError
+from linear_neuron.tasks.errors import StoreError
 
 SYNC_BYTES = 32 << 20  # what may wait for the disk; on 300 MB, a tenth of the time is saved at the end
 TEMPORARY = "linear-neuron-scratch-"  # begins the names of folders that are made outside of the store
-MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # numbers of options in malloc.h
-DOUBT = 2  # seconds after a change in which the next one may bear the same time
+IS_FOLDER = "is a folder, but must be a file; remove it, or move it away."
+LOOK = 0.1  # seconds between two looks at a lock
+DOUBT = 2  # seconds after a change in which the next one may have the same time
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,32 +31,26 @@ Result = TypeVar("Result")
 
 @contextmanager
 def user_errors(path: UPath) -> Iterator[None]:
-    """Turn what a disk or a bucket may refuse into one sentence.
+    """Turn an error of the disk or the bucket into one sentence.
 
     Raises:
-        StoreError: in the place of any error of the file system or of the S3 client.
+        StoreError: instead of any error of the file system or of the S3 client.
     """
     try:
         yield
+    except IsADirectoryError as error:
+        name = error.filename2 or error.filename or path  # of a rename, what the file was to be called
+        raise StoreError(f"{name} {IS_FOLDER}") from error
     except Exception as error:
-        # The S3 client is an optional extra, so its errors (no answer, no keys) can only be told by their module.
+        # The S3 client is an optional extra, so its errors (no answer, no keys) are recognized by their module.
         if not isinstance(error, OSError | Timeout) and "botocore" not in type(error).__module__:
             raise
         silent = "it does not answer in time" if isinstance(error, TimeoutError) else type(error).__name__
         reason = getattr(error, "strerror", None) or str(error) or silent
         raise StoreError(
             f"The store refuses {path}: {reason}. "
-            "Mend its address, keys, permissions or space, or name another by --store or LINEAR_NEURON_STORE."
+            "Check its address, keys, permissions and free space, or name another by --store or LINEAR_NEURON_STORE."
         ) from error
-
-
-def to_finite(value: Any) -> Any:
-    """Put None in the place of each number that is not finite, however deep in lists and dicts."""
-    if isinstance(value, dict):
-        return {key: to_finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def map_in_order(
@@ -67,9 +60,9 @@ def map_in_order(
     weigh: Callable[[Item], int] = lambda _: 0,
     limit: int = 0,
 ) -> Iterator[Result]:
-    """Yield the results in order, with so many items in work at a time and one more that waits in memory.
+    """Yield the results in order, with at most `threads` items in work and one more that waits in memory.
 
-    While those in work weigh more than the limit, no other item is taken.
+    While the items in work weigh more than the limit, no other item is taken.
     """
     items = iter(items)
     first = list(islice(items, 2))
@@ -86,21 +79,8 @@ def map_in_order(
             yield waiting.popleft()[0].result()
 
 
-@cache
-def keep_freed_memory() -> None:
-    """Let the C library keep 16 MB of freed memory for the next block.
-
-    By default glibc gives the memory of every block back, and the kernel has to clear as much for the next one, which
-    takes 4% of the CPU time of scoring plain CSV and 10% in Latin-1.
-    """
-    with suppress(AttributeError):  # Other C libraries have no such setting.
-        set_option = ctypes.CDLL(None).mallopt
-        set_option(MMAP_THRESHOLD, 12 << 20)  # What is larger, such as a line of 15 MB, is given back at once.
-        set_option(TRIM_THRESHOLD, 16 << 20)
-
-
 def write_file(path: Path, chunks: Iterable[bytes], durable: bool = True) -> dict[str, Any]:
-    """Write chunks while the next are made, synced if `durable`, and say of the file what `describe_file` says."""
+    """Write chunks while the next are computed, synced if `durable`, and describe the file as `describe_file` does."""
     sha256, unsynced = hashlib.sha256(), 0
     with path.open("wb") as file:
 
@@ -114,7 +94,7 @@ def write_file(path: Path, chunks: Iterable[bytes], durable: bool = True) -> dic
                 unsynced = 0
 
         chunks = iter(chunks)
-        write(next(chunks, b""))  # A header; for what often is but one chunk more, no thread is started.
+        write(next(chunks, b""))  # A header; a single chunk after it needs no thread.
         for _ in map_in_order(write, chunks, threads=1):
             pass
     return {"sha256": sha256.hexdigest(), "bytes": path.stat().st_size}
@@ -127,18 +107,57 @@ def digest_file(path: Path | UPath) -> str:
 
 
 def describe_file(path: Path | UPath) -> dict[str, Any]:
-    """Say of a file what manifests keep: its `sha256` and how many `bytes` it has."""
+    """Describe a file as manifests do: its `sha256` and its number of `bytes`."""
     return {"sha256": digest_file(path), "bytes": path.stat().st_size}
 
 
 def tag_file(path: str) -> str:
     """Tag a file of this machine: as long as the tag stays the same, so does the content.
 
-    It is made of the file's number, size and time of change, which no program can set. It is empty just after a change,
-    when the next one may not show.
+    It consists of the file's inode, size and time of change, which no program can set. It is empty just after a change,
+    since another change at the same time would not show.
     """
     facts = os.stat(path)  # noqa: PTH116, making a Path would take longer
     return f"{facts.st_ino}-{facts.st_size}-{facts.st_ctime_ns}" if facts.st_ctime + DOUBT < time.time() else ""
+
+
+@contextmanager
+def lock_folder(folder: Path, seconds: float, wait: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Keep other processes that lock the same folder out of it, without a file; a dead one's lock is freed.
+
+    Args:
+        folder: is there already. Where its file system knows no such locks, nothing is locked.
+        seconds: how long to wait for one that has it.
+        wait: is called once, if there is one to wait for.
+
+    Raises:
+        TimeoutError: another process still has it.
+    """
+    handle, deadline = os.open(folder, os.O_RDONLY | os.O_DIRECTORY), time.monotonic() + seconds
+    try:
+        while not _try_lock(handle):
+            wait()
+            wait = _nothing
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(LOOK)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # A file system of another machine may lock files alone.
+        return True
+    return True
 
 
 def sync_folder(folder: Path) -> None:
@@ -151,5 +170,5 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_temporary(name: str = "") -> Path:
-    """Make a local folder for files that are on their way elsewhere; the next clean removes it if this run can't."""
+    """Make a local folder for files on their way elsewhere; the next `clean` removes it if this run can't."""
     return Path(tempfile.mkdtemp(prefix=TEMPORARY + name))

@@ -1,10 +1,9 @@
-"""The model store: every write of the project comes through here, to a disk and to an object store alike.
+"""The model store: every write of the project goes through here, to a disk or to an object store.
 
-The one commit rule is "manifest last": a folder does not exist for readers before its `manifest.json` is written.
+The one commit rule is "manifest last": a folder does not exist for readers until its `manifest.json` is written.
 """
 
 import hashlib
-import json
 import os
 import re
 import secrets
@@ -15,18 +14,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import pydantic_core
 from filelock import FileLock
 from upath import UPath
 
-from tasks.errors import UserError
-from tasks.name import find_store
-from tasks.storage.files import Item, Result, make_temporary, map_in_order, sync_folder, to_finite, user_errors
+from linear_neuron.tasks.errors import DamagedError, UserError
+from linear_neuron.tasks.name import find_store
+from linear_neuron.tasks.parameters.base import SIGNED
+from linear_neuron.tasks.storage.files import (
+    IS_FOLDER,
+    Item,
+    Result,
+    make_temporary,
+    map_in_order,
+    sync_folder,
+    user_errors,
+)
 
 MANIFEST = "manifest.json"
+QUERIES = "queries"  # folder of the store for the rows of queries while a run predicts them
 IN_TIME = {"timeout": 300}  # seconds that an object store has for a file or a listing, with all tries
-WHOLE = IN_TIME | {"max_concurrency": 1}  # has s3fs get an object at once, and not ask for its size and then for parts
+WHOLE = IN_TIME | {
+    "max_concurrency": 1
+}  # makes s3fs get an object in one request, instead of asking for its size and then for parts
 REQUESTS = 32  # that an object store answers at a time
-TRIES = 100  # of a change that others get in the way of
+TRIES = 100  # of a change that other processes may prevent
 SCRATCH = re.compile(r"\.(.+\.[0-9a-f]{8}|probe-[0-9a-f]{6})")  # names of files that a killed run leaves in the store
 
 
@@ -38,10 +50,10 @@ class Tagged(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a listing says of a file."""
+    """A file in a listing."""
 
     at: datetime  # when it last changed
-    tag: str  # an object store's ETag, which is another one when the content is; empty on a disk
+    tag: str  # an object store's ETag, which changes with the content; empty on a disk
 
 
 def digest(data: bytes) -> str:
@@ -51,37 +63,66 @@ def digest(data: bytes) -> str:
 
 def to_json(value: Any) -> bytes:
     """Write readable JSON, with null for a number that is not finite, which JSON does not know."""
-    return (json.dumps(to_finite(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return pydantic_core.to_json(value, indent=2, inf_nan_mode="null") + b"\n"
+
+
+def parse_json(data: bytes, path: UPath) -> dict[str, Any]:
+    """Parse the JSON object that a file of the store holds.
+
+    Raises:
+        DamagedError: the bytes are no JSON, another value than an object, or nested too deep.
+    """
+    try:
+        value = pydantic_core.from_json(data)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise DamagedError(f"{path} is damaged; restore it from a copy, or remove it.")
+    return value
 
 
 def make_conflict(path: UPath) -> UserError:
-    """Make the error of a change that others got in the way of, again and again."""
+    """Make the error for a change that other processes prevented, again and again."""
     return UserError(f"{path} is being changed by too many others at once; try again.")
 
 
 def locate(name: str) -> UPath:
     """Make a path of a name: of a file or folder, or a URL of a bucket.
 
-    A relative name is one of the folder that LINEAR_NEURON_FOLDER names, since runs have a folder of their own; without
-    it, of the current folder.
+    A relative name is one of the folder or URL that LINEAR_NEURON_FOLDER names, since runs have a folder of their own;
+    without it, of the current folder.
 
     Raises:
         UserError: a URL of a kind that we can't read, or can't without the S3 client, or one with a password.
     """
     scheme, is_url, rest = name.partition("://")
     if not is_url or scheme == "file":
-        path = Path(os.environ.get("LINEAR_NEURON_FOLDER", ""), Path(rest if is_url else name).expanduser()).absolute()
-        return UPath(path.resolve() if ".." in path.parts else path)  # What is named after a path must not climb.
-    if "@" in rest.partition("/")[0]:  # It would stand in logs, manifests and the names of folders.
+        folder = os.environ.get("LINEAR_NEURON_FOLDER", "")
+        if "://" in folder and not is_url and not Path(name).expanduser().is_absolute():
+            return locate(f"{folder.rstrip('/')}/{name}")
+        path = Path("" if "://" in folder else folder, Path(rest if is_url else name).expanduser()).absolute()
+        return UPath(path.resolve() if ".." in path.parts else path)  # A name made of a path must not climb.
+    if "@" in rest.partition("/")[0]:  # It would end up in logs, manifests and folder names.
         raise UserError(f"A {scheme}:// URL with a user or password can't be used: give one that needs neither.")
     if scheme not in ("s3", "http", "https"):
         raise UserError(f"{name} can't be used: name a file or folder of this machine, or an s3:// or https:// URL.")
     try:
-        url = UPath(name, use_listings_cache=False)  # What others write must be seen at once.
+        options: dict[str, Any] = {"use_listings_cache": False}  # What others write must be seen at once.
+        if name in SIGNED:
+            options["encoded"] = True  # A signature is of the URL as it is written.
+        url: UPath = UPath(SIGNED.get(name, name), **options)
         _ = url.fs  # This imports the client; that of http comes with the one of S3.
     except ImportError as error:
         raise UserError(f"{name} needs the S3 client: pip install 'linear-neuron[s3]'.") from error
     return url
+
+
+def make_folders(names: Iterable[str]) -> None:
+    """Make folders that people put files into; where one cannot be made, the run that looks into it says why."""
+    for path in (locate(name) for name in names if "://" not in name):
+        if is_local(path):  # A bucket has no folders to be made.
+            with suppress(OSError):
+                Path(path.path).mkdir(exist_ok=True)
 
 
 def is_local(path: UPath) -> bool:
@@ -99,6 +140,9 @@ class Store:
             raise UserError(f"{name} can't be written to: name a folder of this machine, or an s3:// URL.")
         self.local = is_local(self.root)
         self._lock = FileLock(f"{self.root.path}/.lock", timeout=60)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.root)!r})"
 
     def write(self, path: UPath, data: bytes) -> None:
         """Write a whole file or nothing: a reader, and a crash at any moment, sees the old bytes or the new."""
@@ -135,7 +179,8 @@ class Store:
                 if durable:
                     sync_folder(folder)
         finally:
-            scratch.unlink(missing_ok=True)
+            with suppress(OSError):  # Retention removes what cannot be removed now.
+                scratch.unlink(missing_ok=True)
             if not self.local:
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -197,12 +242,46 @@ class Store:
         raise make_conflict(path)
 
     def read(self, path: UPath) -> bytes | None:
-        """Read the bytes of a file, by one request so that they are never those of two; None if there is no file."""
+        """Read the bytes of a file, by one request so that they are never those of two; None if there is no file.
+
+        Raises:
+            DamagedError: it is a folder.
+        """
         with user_errors(path):
             try:
                 return Path(path.path).read_bytes() if self.local else cast(bytes, path.fs.cat_file(path.path, **WHOLE))
             except (FileNotFoundError, NotADirectoryError):
                 return None
+            except IsADirectoryError:
+                raise DamagedError(f"{path} {IS_FOLDER}") from None
+
+    def read_checked(self, path: UPath, sha256: str) -> bytes:
+        """Read a file whose digest is known.
+
+        Raises:
+            DamagedError: it is missing, a folder, or has other bytes.
+        """
+        data = self.read(path)
+        if data is None:
+            raise DamagedError(f"{path} is missing.")
+        if digest(data) != sha256:
+            raise DamagedError(f"{path} is damaged: its bytes are not those that were written.")
+        return data
+
+    def refresh(self, path: UPath) -> None:
+        """Set the time of a file's last change to now, so that retention takes it for in use.
+
+        Raises:
+            DamagedError: it is missing.
+        """
+        with user_errors(path):
+            try:
+                if self.local:
+                    os.utime(path.path)
+                else:  # A bucket takes a copy of an object onto itself only with new metadata.
+                    path.fs.copy(path.path, path.path, MetadataDirective="REPLACE")
+            except FileNotFoundError:
+                raise DamagedError(f"{path} is missing.") from None
 
     def each(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """Do work on every item, in order; on an object store many at a time, since each request has to wait."""
@@ -231,6 +310,20 @@ class Store:
             for name, info in found.items()
             if (at := info.get("mtime") or info.get("LastModified")) is not None and name.startswith(prefix)
         }
+
+    def copy(self, source: UPath, target: UPath) -> None:
+        """Copy a file whole or not at all; on a disk it becomes another name of the same bytes."""
+        with user_errors(target):
+            if not self.local:
+                target.fs.cp_file(source.path, target.path)
+                return
+            folder = Path(target.parent.path)
+            folder.mkdir(parents=True, exist_ok=True)
+            with self.writing(target) as scratch:
+                try:
+                    os.link(source.path, scratch)
+                except OSError:  # Not every file system has hard links.
+                    shutil.copyfile(source.path, scratch)
 
     def remove(self, path: UPath) -> None:
         """Remove a folder or file; of a folder the manifest first, so that nobody reads what is going away."""

@@ -1,1 +1,1 @@
-"""Tables as streams: CSV, Parquet and queries read, rejects explained, CSV and Parquet written, for both wings."""
+"""Tables as streams of checked rows: read CSV, Parquet and queries, explain rejects, write CSV and Parquet."""

@@ -1,28 +1,37 @@
-"""CSV as a stream of blocks of whole records, so that a file of any size is read in bounded memory.
+"""Read CSV as a stream of blocks of whole records, so that a file of any size is read in bounded memory.
 
-What passes through a prediction file must stay the same to the byte, so a block keeps the text of its records.
-Where a line break or a quote means nothing, the text of a block holds a mark in place of it, so that a record is one
-line and every quote belongs to the ends of a field, until the marks are taken back.
+What passes through to a prediction file stays the same byte for byte, so a block keeps the text of its records. What
+quotes mean is decided in `quotes`: in the text of a block a mark replaces each line break or quote without a meaning.
 
-Of comma, semicolon, tab and bar, the separator of a file is the one that gives its first line the most columns; of
-equals, the first in this order. So `RM;price, EUR;id` has three columns, and `RM;id,price` the two of its comma.
+Of comma, semicolon, tab and bar, the separator of a file is the one that cuts the fewest quoted names of its first
+line; of these, the one that gives it the most columns; of equals, the first in this order. So `RM;price, EUR;id` and
+`id,RM,"a; b; c; d"` have three columns, and `RM;id,price` the two of its comma.
 """
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from tasks.errors import UserError
-from tasks.tables.bits import count_bits, count_byte, has_pair
-from tasks.tables.contract import LAST, LINE, NO_REJECTS, RAW, TEXT, explain_broken
-from tasks.tables.inputs import SEPARATORS
-from tasks.tables.quotes import LONGEST_RECORD, NEWLINE, Marked, Quotes, find_end
-from tasks.tables.stream import check_format
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.tables.inputs import SEPARATORS
+from linear_neuron.tasks.tables.quotes import (
+    LONGEST_RECORD,
+    NEWLINE,
+    Marked,
+    Quotes,
+    count_bits,
+    count_byte,
+    find_end,
+    has_pair,
+)
+from linear_neuron.tasks.tables.rejects import LAST, LINE, NO_REJECTS, RAW, TEXT, explain_broken
+from linear_neuron.tasks.tables.stream import check_format
 
 BLOCK_BYTES = 5 << 20  # read at a time; more is no faster, and a block costs some twelve times its size in memory
 BLOCK_LINES = 250_000  # of short lines a block has no more, since every line costs some hundred bytes too
@@ -34,17 +43,17 @@ BOM = b"\xef\xbb\xbf"
 class Header(NamedTuple):
     """The first line of a file."""
 
-    raw: bytes  # as it stands, with its byte order mark and line end
+    raw: bytes  # as it is in the file, with its byte order mark and line end
     columns: list[str]
     separator: str  # of the whole file
 
 
 @dataclass(frozen=True)
 class Block:
-    """Whole records, and where they stand in their file."""
+    """Whole records, and where they are in their file."""
 
     line: int  # number of the first line
-    data: bytes  # as it stands in the file
+    data: bytes  # as it is in the file
     text: bytes  # the same in UTF-8, a record a line, with marks
     separator: str
     latin: bool = False  # the bytes were not UTF-8, so each was taken as one character, as Latin-1 has it
@@ -53,7 +62,7 @@ class Block:
 
 
 def read_header(stream: BinaryIO, separators: str = SEPARATORS) -> Header:
-    """Read the first line, and recognise by which of some separators its columns stand apart.
+    """Read the first line, and recognise which of some separators its columns have.
 
     Raises:
         UserError: there is no such line, or it is not that of a CSV file as it is read here.
@@ -64,11 +73,16 @@ def read_header(stream: BinaryIO, separators: str = SEPARATORS) -> Header:
     check_format(raw)
     if len(raw) >= LONGEST_HEADER:
         raise UserError(f"line 1 is longer than {LONGEST_HEADER >> 20} MB; it must be the names of the columns")
-    candidates = [separator for separator in separators if separator.encode() in raw] or separators[:1]
-    columns, separator = max(((_split_header(raw, each), each) for each in candidates), key=lambda found: len(found[0]))
+    candidates = [one for one in separators if one == separators[0] or one.encode() in raw]
+    columns, separator = max(((_split_header(raw, one), one) for one in candidates), key=lambda found: _rate(found[0]))
     if not columns:
-        raise UserError("line 1 has a quote that does not end; mend the names of the columns")
+        raise UserError("line 1 has a quote that does not end; fix the names of the columns")
     return Header(raw, columns, separator)
+
+
+def _rate(columns: list[str]) -> tuple[bool, int, int]:
+    """Rate the names that a separator gives: there are some, few have a quote without its other one, there are many."""
+    return bool(columns), -sum(name.count('"') % 2 for name in columns), len(columns)
 
 
 def extend_header(raw: bytes, names: list[str], separator: str) -> bytes:
@@ -88,9 +102,9 @@ def _split_header(raw: bytes, separator: str) -> list[str]:
         return [name.strip() for name in raw.decode().split(separator)]  # On a small file, all else is half the time.
     block = _cut(raw.removeprefix(BOM), 1, separator, last=True)
     ends = count_bits(block.marked.separators) if block.marked else count_byte(block.text, ord(separator))
-    places = [str(place) for place in range(ends + 1)]
-    header, broken = parse_block(block, places, places)
-    return [] if broken.height else [name.strip() for name in header.select(places).row(0)]
+    numbers = [str(number) for number in range(ends + 1)]
+    header, broken = parse_block(block, numbers, numbers)
+    return [] if broken.height else [name.strip() for name in header.select(numbers).row(0)]
 
 
 def cut_blocks(stream: BinaryIO, line: int, separator: str) -> Iterator[Block]:
@@ -125,7 +139,7 @@ def cut_blocks(stream: BinaryIO, line: int, separator: str) -> Iterator[Block]:
 
 
 def _cut_lines(chunk: bytes) -> tuple[bytes, bytes]:
-    """Cut off what is beyond so many lines as a block may have."""
+    """Cut off the lines that are beyond what a block may have."""
     if len(chunk) <= BLOCK_LINES or count_byte(chunk, NEWLINE) <= BLOCK_LINES:
         return chunk, b""
     end = int(np.flatnonzero(np.frombuffer(chunk, np.uint8) == NEWLINE)[BLOCK_LINES - 1]) + 1
@@ -171,15 +185,15 @@ def parse_block(block: Block, columns: list[str], wanted: list[str]) -> tuple[pl
     # Polars takes a text for a file: it drops a byte order mark and unpacks what begins as zlib does, with an x.
     guard = block.text.startswith((BOM, b"x"))
     text = b"\n" * guard + block.text
-    places = {name: columns.index(name) for name in wanted}
+    indices = {name: columns.index(name) for name in wanted}
     if block.marked is None:
-        places[LAST] = len(columns) - 1
-    fields = _read_fields(text, len(columns), places, block.separator, None if block.marked is None else '"')
+        indices[LAST] = len(columns) - 1
+    fields = _read_fields(text, len(columns), indices, block.separator, None if block.marked is None else '"')
     lines = pl.read_lines(text, name=RAW)[guard:]
     numbers = np.arange(lines.height) if block.marked is None else block.marked.starts
     table = lines.hstack([pl.Series(LINE, numbers + block.line), *fields[guard:]])
     width = _count_fields(block, table, len(columns))
-    if LAST in places:
+    if LAST in indices:
         table.drop_in_place(LAST)
     if block.marked and block.marked.marks:
         table = table.with_columns(pl.col(TEXT).str.replace_many(block.marked.marks))
@@ -204,16 +218,16 @@ def _count_fields(block: Block, table: pl.DataFrame, columns: int) -> pl.Series 
     return table.select(pl.col(RAW).str.count_matches(block.separator, literal=True) + 1).to_series()
 
 
-def _read_fields(text: bytes, width: int, places: dict[str, int], separator: str, quote: str | None) -> pl.DataFrame:
+def _read_fields(text: bytes, width: int, indices: dict[str, int], separator: str, quote: str | None) -> pl.DataFrame:
     """Read some fields of every line, by name; a line with too few or too many gives what it has."""
-    schema = {str(place): TEXT for place in range(width)}
+    schema = {str(index): TEXT for index in range(width)}
     ragged: Any = {"truncate_ragged_lines": True, "missing_columns": "insert", "extra_columns": "ignore"}
     # Polars drops a carriage return before a separator. Looking for both in a text takes ten times as long as masks.
     if b"\r" in text and has_pair(text, b"\r", separator.encode()):
         text = text.replace(f"\r{separator}".encode(), f"\r\r{separator}".encode())
     style: Any = {"separator": separator, "quote_char": quote, "empty_string_is_null": False}
     table = pl.scan_csv(text, has_header=False, schema=schema, **style, **ragged)
-    return table.select(pl.col(str(place)).alias(name) for name, place in places.items()).collect()
+    return table.select(pl.col(str(index)).alias(name) for name, index in indices.items()).collect()
 
 
 def write_line(fields: Iterable[str], separator: str = ",") -> str:
@@ -224,7 +238,7 @@ def write_line(fields: Iterable[str], separator: str = ",") -> str:
 
 
 class _Chunks(list[bytes]):
-    """A file that keeps what is written in pieces; io.BytesIO costs a tenth more CPU time on 5,000,000 rows."""
+    """A file that keeps what is written as chunks; io.BytesIO costs a tenth more CPU time on 5,000,000 rows."""
 
     def write(self, chunk: bytes) -> int:
         self.append(chunk)
@@ -236,3 +250,10 @@ def write_chunks(table: pl.DataFrame, **style: Any) -> list[bytes]:
     chunks = _Chunks()
     table.write_csv(cast(IO[bytes], chunks), include_header=False, **style)
     return chunks
+
+
+def write_columns(columns: Sequence[NDArray[Any]]) -> list[bytes]:
+    """Write columns of numbers as CSV without a header, as `write_chunks` does."""
+    return write_chunks(
+        pl.DataFrame([pl.Series(str(index), np.ascontiguousarray(column)) for index, column in enumerate(columns)])
+    )

@@ -4,6 +4,7 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -14,12 +15,16 @@ from sqlalchemy.engine import Engine
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from tasks.errors import UserError
-from tasks.steps import is_recorded
-from tasks.storage.store import locate
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.steps import is_recorded
+from linear_neuron.tasks.storage.store import locate
+from linear_neuron.tasks.tables.columns import spell_out_far_times
+from linear_neuron.tasks.tables.rejects import PolarsPanic
 
 PREFIX = "sql:"
 BATCH_ROWS = 50_000  # rows that are fetched at a time
+WAITING = 60  # seconds for another program that writes to a file of SQLite
+TEXT_ONLY = re.compile(r"U?HUGEINT|BIGNUM|VARINT|UNION|BIT\b|TIME WITH TIME ZONE|VARIANT")  # types of DuckDB
 SQL_FILE = re.compile(r"\S+\.sql", re.IGNORECASE)
 NO_CODE = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 
@@ -116,16 +121,24 @@ def _tabulate(names: list[str], rows: Any) -> pl.DataFrame:
 
 
 def _make_column(name: str, values: tuple[Any, ...]) -> pl.Series:
-    """Make a column of one type; where a database has several in it, as SQLite may, of text."""
-    try:
-        column = pl.Series(name, values, strict=True)
-        if column.dtype != pl.Object:
-            return column
-    except (TypeError, pl.exceptions.PolarsError):
-        pass
-    if all(value is None or isinstance(value, int | float) for value in values):
-        return pl.Series(name, values, pl.Float64, strict=False)
-    return pl.Series(name, [None if value is None else str(value) for value in values], pl.String)
+    """Make a column of one type that holds every value as it is; of text where there is none."""
+    kinds = {type(value) for value in values if value is not None}
+    # Polars makes 1.0 of the integer 1 beside a real number, and 1.50 of the decimal 1.5 beside 1.25.
+    mixed = kinds in ({int, float}, {bool, int}) or (
+        kinds == {Decimal} and len({one.as_tuple().exponent for one in values if one is not None}) > 1
+    )
+    if not mixed:
+        try:
+            column = pl.Series(name, values, strict=True)
+            if column.dtype != pl.Object and column.null_count() == sum(value is None for value in values):
+                return column
+        except (TypeError, ValueError, OverflowError, pl.exceptions.PolarsError, PolarsPanic):
+            pass
+    return pl.Series(name, [None if value is None else _spell(value) for value in values], pl.String)
+
+
+def _spell(value: Any) -> str:
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
 
 
 def connect(address: str, connection: str, *, read_only: bool) -> Engine:
@@ -161,7 +174,7 @@ def _connect_sqlite(name: str, connection: str, read_only: bool) -> Engine:
     uri = f"file:{quote(str(path))}?mode={'ro' if read_only else 'rw'}"
 
     def open_file() -> sqlite3.Connection:
-        session = sqlite3.connect(uri, uri=True)
+        session = sqlite3.connect(uri, uri=True, timeout=WAITING)
         session.set_authorizer(lambda action, *_: action == sqlite3.SQLITE_ATTACH)  # That could make another file.
         return session
 
@@ -187,9 +200,19 @@ def _read_duckdb(text: str, name: str, connection: str) -> Iterator[pl.DataFrame
                     raise UserError(
                         f"The query on {connection} has {column!r}, which holds {kind}; leave it out, or cast it."
                     )
-            yield pl.DataFrame(relation)
-    except (duckdb.Error, pl.exceptions.PolarsError) as error:
+            chosen = (
+                _choose_text(column, str(kind)) for column, kind in zip(relation.columns, relation.types, strict=True)
+            )
+            rows = pl.DataFrame(relation.project(", ".join(chosen)))
+            yield rows.with_columns(spell_out_far_times(column) for column in rows)
+    except (duckdb.Error, pl.exceptions.PolarsError, PolarsPanic) as error:
         raise refuse(f"The query on {connection}", error, "") from None
+
+
+def _choose_text(column: str, kind: str) -> str:
+    """Write a column for DuckDB's SELECT: as text where Polars has no such type."""
+    quoted = '"' + column.replace('"', '""') + '"'
+    return f"CAST({quoted} AS VARCHAR) AS {quoted}" if TEXT_ONLY.match(kind) else quoted
 
 
 def refuse(what: str, error: Exception, address: str) -> UserError:

@@ -1,4 +1,4 @@
-"""Files opened as streams: decompressed, a range of them if asked for, and hashed on the way."""
+"""Open files as streams: decompressed, a range of them if asked for, and hashed on the way."""
 
 import hashlib
 import io
@@ -12,8 +12,9 @@ from backports import zstd
 from isal import igzip, igzip_lib
 from upath import UPath
 
-from tasks.errors import ChangedError, UnavailableError, UserError
-from tasks.storage.store import is_local, locate
+from linear_neuron.tasks.errors import ChangedError, UnavailableError, UserError
+from linear_neuron.tasks.parameters.base import SIGNED
+from linear_neuron.tasks.storage.store import is_local, locate
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -22,7 +23,7 @@ READ_BYTES, PACKED_BYTES = 1 << 20, 1 << 17  # at a time; of a packed file less,
 OnRead = Callable[[int], None]  # is called after every read with the number of bytes as they are stored
 ANSWER_SECONDS, SILENT_SECONDS = 300, 60  # that a web server has for each answer, which is 5 MB, and between two bytes
 UTF16 = (b"\xff\xfe", b"\xfe\xff")  # byte order marks
-UNPACKED_FREE, UNPACKED_TIMES = 32 << 20, 100  # bytes a file may unpack to, beside so many times what is stored of it
+UNPACKED_FREE, UNPACKED_TIMES = 32 << 20, 100  # bytes a file may unpack to, and times its stored bytes besides
 # The stub of igzip_lib says that IsalError is no type.
 CORRUPT: Any = (igzip.BadGzipFile, EOFError, igzip_lib.IsalError, zstd.ZstdError)
 
@@ -44,7 +45,7 @@ def check_format(first_line: bytes) -> None:
 
 
 def check_unpacked(unpacked: int, stored: int) -> None:
-    """Refuse what unpacks to so much more than is stored of it that it may be made to fill the disk or the memory.
+    """Refuse what unpacks to far more than is stored of it, since it may be made to fill the disk or the memory.
 
     Apache POI draws the line at 100 times as well (ZipSecureFile, The Apache Software Foundation, 2014).
 
@@ -127,11 +128,11 @@ class Unpacked:
         self._content, self._hashing, self._bytes = content, hashing, 0
 
     def read(self, size: int = -1) -> bytes:
-        """Read so many bytes, or what is left."""
+        """Read some bytes, or what is left."""
         return self._count(self._content.read(size))
 
     def readline(self, size: int = -1) -> bytes:
-        """Read to the end of a line, or so many bytes."""
+        """Read to the end of a line, or some bytes."""
         return self._count(self._content.readline(size))
 
     def _count(self, data: bytes) -> bytes:
@@ -185,8 +186,21 @@ def open_input(
             else:
                 yield content, hashing
         except Exception as error:
-            if hashing.has_changed() or type(error).__name__ == "FileExpired":  # The latter is what s3fs says.
-                raise ChangedError from error
-            if isinstance(error, CORRUPT):
-                raise UserError(f"it can't be unpacked ({error}); pack it anew, or give it as it is") from error
+            _explain(error, path, hashing)
             raise
+
+
+def _explain(error: Exception, path: str, hashing: HashingReader) -> None:
+    """Turn an error that says little, or too much, into one sentence; leave any other to be raised.
+
+    Raises:
+        ChangedError: the file changed.
+        UserError: it can't be unpacked, or the server of a signed URL refuses.
+    """
+    if hashing.has_changed() or type(error).__name__ == "FileExpired":  # The latter is what s3fs says.
+        raise ChangedError from error
+    if isinstance(error, CORRUPT):
+        raise UserError(f"it can't be unpacked ({error}); pack it again, or give it as it is") from error
+    if path in SIGNED and not isinstance(error, UserError):  # What was raised may have the signature.
+        status = getattr(error, "status", None) or type(error).__name__
+        raise UserError(f"its server refuses to go on ({status}); ask for a new URL if it has expired") from None

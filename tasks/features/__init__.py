@@ -1,0 +1,1 @@
+"""Terms: how columns of a table become what the neuron multiplies."""

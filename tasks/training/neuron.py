@@ -2,6 +2,7 @@
 
 import math
 import os
+import tempfile
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,14 +15,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import keras  # TensorFlow reads the two settings once, when it is first imported.
 import tensorflow as tf
 
-from tasks.dataset.rows import Floats, Recall, Rows
-from tasks.dataset.split import remake_split
-from tasks.errors import UserError
-from tasks.model import LinearModel
-from tasks.parameters import Training
-from tasks.training.basis import Basis, copy_rows, describe_end, find_basis
-from tasks.training.results import OnEpoch, TrainingResult
-from tasks.training.watch import Watch
+from linear_neuron.tasks.dataset.rows import Floats, Recall, Rows, Split
+from linear_neuron.tasks.dataset.split import recall_split
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.model import LinearModel
+from linear_neuron.tasks.parameters import Training
+from linear_neuron.tasks.parameters.base import read_sign
+from linear_neuron.tasks.training.basis import Basis, copy_rows, describe_end, find_basis
+from linear_neuron.tasks.training.results import OnEpoch, TrainingResult, Watch
 
 Tensors = tuple[tf.Tensor, tf.Tensor]  # features of shape (n, features), targets of shape (n, 1)
 
@@ -94,7 +95,7 @@ class _WholeEpochs(keras.Model):  # type: ignore[misc]
 
 
 class _ToTheOptimum(_WholeEpochs):
-    """Knows how far it is from the optimum, for rows in a basis where they are centred, uncorrelated and of one size.
+    """Knows how far it is from the optimum, for rows in a basis where they are centered, uncorrelated and of one size.
 
     There the loss is its least value plus the squared distance of the weights from the best ones, and its gradient is
     twice that distance. So what is left to gain is a quarter of the squared gradient, whatever the data are.
@@ -119,8 +120,8 @@ class _ToTheOptimum(_WholeEpochs):
 def _shuffled(rows: int) -> NDArray[np.int64]:
     """Draw the order in which `fit(shuffle=True)` takes the rows.
 
-    Keras makes its input pipeline anew each epoch, and under a fixed seed the same operation in a new pipeline draws
-    the same permutation. So one draw serves every epoch, and the weights are those of a plain `fit` to the bit.
+    Keras builds its input pipeline again each epoch, and under a fixed seed the same operation in a new pipeline draws
+    the same permutation. So one draw serves every epoch, and the weights are those of a plain `fit` bit for bit.
     """
 
     # Converted, it would be written to the temporary folder, and stay there when this process is ended early.
@@ -156,7 +157,11 @@ class _Schedule(keras.callbacks.Callback):  # type: ignore[misc]
 
 
 def train_neuron(
-    train: Rows, validation: Rows, training: Training, on_epoch: OnEpoch = lambda *_: None
+    train: Rows,
+    validation: Rows,
+    training: Training,
+    on_epoch: OnEpoch = lambda *_: None,
+    signs: Floats | float = 0.0,
 ) -> tuple[keras.Sequential, TrainingResult]:
     """Train on the train rows, watching the validation rows. The same arguments give the same bits.
 
@@ -165,14 +170,15 @@ def train_neuron(
         validation: rows to watch; may be none.
         training: the recipe. The converged one trains in a basis of its own, which is folded into the weights.
         on_epoch: called after each epoch.
+        signs: shape (n,), 1 or -1 where a weight must have that sign or be 0; the rows must have that optimum.
 
     Raises:
         UserError: the loss became NaN or infinite, or the time limit passed.
     """
     model = build_neuron(train.x.shape[1], training)
     basis = find_basis(train) if training.recipe == "converged" else None
-    dealt = training.shuffle and (not basis or training.batch_size < len(train))  # One minibatch needs no order.
-    order = _shuffled(len(train)) if dealt else None
+    shuffled = training.shuffle and (not basis or training.batch_size < len(train))  # One minibatch needs no order.
+    order = _shuffled(len(train)) if shuffled else None
     fitted, watched = _tensors(train, order, basis), _tensors(validation, None, basis)
     driver = (_ToTheOptimum if basis else _WholeEpochs)(model, fitted, watched, training.batch_size)
     watch, schedule = Watch(on_epoch, training.time_limit, basis.spread**2 if basis else 1.0), _Schedule()
@@ -184,19 +190,19 @@ def train_neuron(
         verbose=0,
         callbacks=[keras.callbacks.LambdaCallback(on_epoch_end=watch.see), *([schedule] if basis else [])],
     )
-    line = _fold_in(model, basis)
-    remarks = describe_end(line, train, watch.loss[-1], schedule.left) if basis else ()
+    line = _fold_in(model, basis, signs)
+    remarks = describe_end(line, train, basis, schedule.left) if basis else ()
     lines: list[str] = []
     model.summary(line_length=60, print_fn=lines.append)
     return model, TrainingResult(training, line, tuple(watch.loss), tuple(watch.val_loss), "\n".join(lines), remarks)
 
 
-def _fold_in(model: keras.Sequential, basis: Basis | None) -> LinearModel:
+def _fold_in(model: keras.Sequential, basis: Basis | None, signs: Floats | float) -> LinearModel:
     """Have the model take raw features and return raw targets; return it as plain numbers."""
     weights, bias = model.get_weights()
     if not basis:
         return LinearModel(tuple(weights[:, 0].tolist()), float(bias[0]))
-    line = basis.leave(weights[:, 0], float(bias[0]))
+    line = basis.leave(weights[:, 0], float(bias[0]), signs)
     model.set_weights([np.array(line.weights, np.float32)[:, None], np.array([line.bias], np.float32)])
     return line
 
@@ -204,7 +210,8 @@ def _fold_in(model: keras.Sequential, basis: Basis | None) -> LinearModel:
 def check_parity(path: Path, line: LinearModel, x: Floats) -> None:
     """Make sure that the saved Keras model and its plain numbers are one model.
 
-    Both predict the rows `x`, shape (n, features); the sums differ in order, so a few float32 roundings are allowed.
+    Both predict the rows `x`, shape (n, features). The sums differ in order, so a few float32 roundings are allowed;
+    beside float64 arithmetic, those of Keras: of each weight, value, product and sum.
 
     Raises:
         RuntimeError: they differ by more.
@@ -213,23 +220,34 @@ def check_parity(path: Path, line: LinearModel, x: Floats) -> None:
     saved = keras.ops.convert_to_numpy(model(x.astype(np.float32)))[:, 0]
     plain = line.predict(x)
     sizes = np.abs(x) @ np.abs(line.weights) + abs(line.bias)  # What rounding errors are relative to.
-    if not np.all(np.abs(saved - plain) <= 4 * np.finfo(np.float32).eps * sizes):
+    roundings = 4 + len(line.weights) if line.centers else 4
+    if not np.all(np.abs(saved - plain) <= roundings * np.finfo(np.float32).eps * sizes):
         raise RuntimeError(f"{path.name} and its plain numbers disagree by up to {np.abs(saved - plain).max()}")
 
 
 def serve(descriptor: int) -> None:
-    """Train in a child process: take one request from the connection, answer each epoch and then the result.
+    """Train in a child process: take requests from the connection, answer each epoch and then the result.
 
-    Without a request, or when the parent has died, it ends.
+    Without another request, or when the parent has died, it ends.
     """
     with Connection(descriptor) as link, suppress(EOFError, BrokenPipeError):
-        split, training, path = link.recv()
-        try:
-            split = remake_split(split) if isinstance(split, Recall) else split
-            model, result = train_neuron(split.train, split.validation, training, lambda *message: link.send(message))
-            path.parent.mkdir(parents=True, exist_ok=True)
-            model.save(path)
-            check_parity(path, result.linear_model, split.test.x)
-            link.send(result)
-        except (UserError, RuntimeError, ValueError, OSError) as error:
-            link.send(error)
+        while True:
+            split, training, path = link.recv()
+            try:
+                link.send(_train_split(split, training, path, lambda *message: link.send(message)))
+            except (UserError, RuntimeError, ValueError, OSError) as error:
+                link.send(error)
+
+
+def _train_split(split: Split | Recall, training: Training, path: Path | None, on_epoch: OnEpoch) -> TrainingResult:
+    """Train on the rows of a split, or of its recipe; save the model at the path, and check what is saved."""
+    split = recall_split(split) if isinstance(split, Recall) else split
+    signs = dict(map(read_sign, training.signs))
+    signed = np.array([float(signs.get(name, 0)) for name in split.names])
+    model, result = train_neuron(split.train, split.validation, training, on_epoch, signed)
+    if path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tempfile.tempdir = str(path.parent)  # Keras makes a folder to save, which `clean` finds only there.
+        model.save(path)
+        check_parity(path, result.linear_model, split.test.x)
+    return result

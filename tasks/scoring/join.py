@@ -1,4 +1,4 @@
-"""The outputs of a file's ranges joined as they come, so that little is left to do once the last range is scored."""
+"""Join the outputs of a file's ranges as they come, so that little is left to do once the last range is scored."""
 
 import hashlib
 import os
@@ -11,12 +11,11 @@ from typing import Any
 
 from upath import UPath
 
-from tasks.parameters import Batch
-from tasks.scoring.columns import describe_model
-from tasks.scoring.manifest import BatchRun, Chunk, FileResult, is_predictions
-from tasks.storage.files import TEMPORARY, describe_file, user_errors
-from tasks.storage.store import Store, is_local
-from tasks.tables.parquet import join_parquet
+from linear_neuron.tasks.parameters import Batch
+from linear_neuron.tasks.scoring.manifest import BatchRun, Chunk, FileResult, describe_model, is_predictions
+from linear_neuron.tasks.storage.files import TEMPORARY, describe_file, user_errors
+from linear_neuron.tasks.storage.store import Store, is_local
+from linear_neuron.tasks.tables.decimals import find_clash
 
 READ_BYTES = 4 << 20  # how much of a range's output is copied at a time
 REJECTS = ".rejects.csv"
@@ -25,7 +24,7 @@ OUTPUTS = ".predictions.csv", ".predictions.tsv", ".predictions.parquet", REJECT
 
 def join_results(results: Iterable[FileResult], batch_run: BatchRun) -> Iterator[FileResult]:
     """Yield the result of each file; those of the ranges of one come in order, and no other between them."""
-    for _, ranges in groupby(results, key=lambda result: result.source.path):
+    for _, ranges in groupby(results, key=lambda result: result.source.identity):
         yield join_ranges(ranges, batch_run)
 
 
@@ -38,13 +37,14 @@ def join_ranges(ranges: Iterable[FileResult], batch_run: BatchRun) -> FileResult
     first = next(others)
     if first.stop is None:
         return first
-    joined = FileResult(source=first.source, sha256=first.sha256)
-    home, batch, names = Store(batch_run.location), batch_run.batch, list[str]()
+    joined = FileResult(source=first.source, sha256=first.sha256, interval_factor=first.interval_factor)
+    home, batch, names = batch_run.home, batch_run.batch, list[str]()
     with ExitStack() as stack:
         outputs: dict[str, Output] = {}
         for result in chain([first], others):
             joined.add(result)
-            joined.error = joined.error or result.error
+            joined.error = joined.error or result.error or find_clash(joined.decimals, result.decimals)
+            joined.decimals |= result.decimals
             joined.predicted_at = max(filter(None, (joined.predicted_at, result.predicted_at)), default=None)
             if batch.parts:
                 joined.outputs |= result.outputs
@@ -102,16 +102,16 @@ class Output:
 
     def __init__(self, home: Store, name: str, stack: ExitStack) -> None:
         self.home, self.name, self.path = home, name, home.root / name
-        self.pieces, self.sha256 = list[UPath](), hashlib.sha256()
+        self.parts, self.sha256 = list[UPath](), hashlib.sha256()
         self.scratch = stack.enter_context(home.writing(self.path))
 
     def append(self, name: str) -> None:
-        """Copy a piece; of rejects only the first one's header. Parquet waits until all pieces are there."""
-        self.pieces.append(piece := self.home.root / name)
+        """Copy a part; of rejects only the first one's header. Parquet waits until all parts are there."""
+        self.parts.append(part := self.home.root / name)
         if self.name.endswith("parquet"):
             return
-        with user_errors(self.path), piece.open("rb") as source, self.scratch.open("ab") as target:
-            if self.name.endswith(REJECTS) and len(self.pieces) > 1:
+        with user_errors(self.path), part.open("rb") as source, self.scratch.open("ab") as target:
+            if self.name.endswith(REJECTS) and len(self.parts) > 1:
                 source.readline()
             while data := source.read(READ_BYTES):
                 self.sha256.update(data)
@@ -123,8 +123,10 @@ class Output:
         """Say of the whole file what manifests keep."""
         if not self.name.endswith("parquet"):
             return {"sha256": self.sha256.hexdigest(), "bytes": self.scratch.stat().st_size}
+        from linear_neuron.tasks.tables.parquet import join_parquet
+
         with user_errors(self.path), tempfile.TemporaryDirectory(prefix=TEMPORARY) as folder:
-            local = [_local(piece, Path(folder) / str(index)) for index, piece in enumerate(self.pieces)]
+            local = [_local(part, Path(folder) / str(index)) for index, part in enumerate(self.parts)]
             join_parquet(self.scratch, local, describe_model(batch_run.model))
             return describe_file(self.scratch)
 

@@ -1,18 +1,22 @@
 """The versions in the store and the history of promotions, as rows and as tables for the terminal."""
 
+import math
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks.errors import UserError
-from tasks.name import command
-from tasks.parameters import Training
-from tasks.registry.champion import find_standings, read_champion, read_log
-from tasks.registry.summaries import Summary
-from tasks.registry.versions import find_versions, read_summaries
-from tasks.storage.store import Store
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.name import command
+from linear_neuron.tasks.parameters import Training
+from linear_neuron.tasks.registry.champion import find_statuses, read_champion, read_log
+from linear_neuron.tasks.registry.versions import Summary, find_versions, read_summaries
+from linear_neuron.tasks.storage.store import Store
+from linear_neuron.tasks.text import draw_table, number
 
-WIDTH = 120  # columns of the terminal that the tables fit into
+MODEL_COLUMNS = "version", "created (UTC)", "predicts", "recipe", "test RMSE", "least squares", "status", "size"
+NUMBERS = {"test RMSE", "realized", "size"}  # columns whose cells are aligned to the right
+HISTORY_COLUMNS = "at (UTC)", "action", "version", "replaced", "by"
 
 
 def find_champion(store: Store, day: str = "") -> str:
@@ -24,36 +28,40 @@ def find_champion(store: Store, day: str = "") -> str:
     if not day:
         champion = read_champion(store)
         if champion is None:
-            raise UserError(f"{store.root} has no champion yet; make one by: {command()} retrain")
+            raise UserError(f"{store.root} has no champion yet. Make one: {command()} retrain")
         return champion.version
     served = [entry for entry in read_log(store) if entry["action"] != "refused"]
     before = [entry["version"] for entry in served if entry["at"][:10] <= day]
     if not before:
-        first = f"the first one serves since {served[0]['at'][:10]}" if served else "there is none yet"
+        first = f"the first one served from {served[0]['at'][:10]}" if served else "there is none yet"
         raise UserError(f"{store.root} had no champion on {day}; {first}.")
     return str(before[-1])
 
 
 def list_models(store: Store, newest: int = 0) -> list[dict[str, Any]]:
-    """List every complete version, oldest first; or, where `newest` is not 0, so many and the champion.
+    """List every complete version, oldest first.
 
-    Their `status` is champion, previous, refused, promoted, left or nothing.
+    A row's `status` is champion, previous, refused, promoted, left or empty. A damaged version has this status with
+    "(damaged)" after it, and None for all that can't be read.
 
-    Of a damaged version nothing else is known, so the other values are None, and its status says so.
+    Args:
+        store: Where the versions are.
+        newest: How many of the newest to list, together with the champion; 0 lists all.
     """
-    standings, complete = find_standings(store), find_versions(store)
+    statuses, complete = find_statuses(store), find_versions(store)
     summaries = dict(zip(complete, read_summaries(store, complete), strict=True))
     versions = list(complete)
-    serving = [version for version in versions[: -newest or 0] if standings.get(version, ("",))[0] == "champion"]
+    serving = [version for version in versions[: -newest or 0] if statuses.get(version, ("",))[0] == "champion"]
     return [
-        _make_row(version, summaries[version], *standings.get(version, ("", "")))
+        _make_row(version, summaries[version], *statuses.get(version, ("", "")))
         for version in serving + versions[-newest:]
     ]
 
 
 def _make_row(version: str, summary: Summary | None, status: str, reason: str) -> dict[str, Any]:
     row: dict[str, Any] = {"version": version, "created_at": None, "target": None, "features": None, "recipe": None}
-    row |= {"test_mse": None, "floor_mse": None, "status": status, "reason": reason, "bytes": None}
+    row |= dict.fromkeys(("test_mse", "floor_mse", "test_rmse", "test_mae", "test_r2"))
+    row |= {"status": status, "reason": reason, "bytes": None}
     with suppress(KeyError, TypeError, ValueError):
         if summary is not None:
             return row | {
@@ -63,36 +71,47 @@ def _make_row(version: str, summary: Summary | None, status: str, reason: str) -
                 "recipe": Training(**summary.training).recipe_name,
                 "test_mse": summary.test["neuron"]["mse"],
                 "floor_mse": summary.test["least_squares"]["mse"],
+                "test_rmse": _root(summary.test["neuron"]["mse"]),
+                "test_mae": summary.test["neuron"].get("mae"),
+                "test_r2": summary.test["neuron"].get("r2"),
                 "bytes": summary.bytes,
             }
     return row | {"status": f"{status} (damaged)".strip()}
 
 
 def render_models(rows: list[dict[str, Any]]) -> str:
-    """Draw the rows as a table for the terminal, the newest version last, and below each why it has its status."""
-    realised = any("realised_mse" in row for row in rows)
-    heads = ["version", "created (UTC)", "predicts", "recipe", "test MSE", "least squares", "status", "size"]
-    heads[5:5] = ["realised"] * realised
-    cells = [_draw_cells(row, realised) for row in rows]
+    """Draw the rows as a table for the terminal, the newest version last, each with the reason of its status below."""
+    realized = any("realised_mse" in row for row in rows)
+    heads = [*MODEL_COLUMNS[:5], *["realized"] * realized, *MODEL_COLUMNS[5:]]
+    cells = [_draw_cells(row, realized) for row in rows]
     reasons = [row["reason"] for row in rows]
-    return _render(heads, cells, reasons) or f"There is no version yet; make one by: {command()} retrain\n"
+    return _render(heads, cells, reasons) or f"There is no version yet. Make one: {command()} retrain\n"
 
 
-def _draw_cells(row: dict[str, Any], realised: bool) -> list[str]:
+def _draw_cells(row: dict[str, Any], realized: bool) -> list[str]:
     if row["bytes"] is None:
-        return [row["version"], *[""] * (5 + realised), f"{row['status']}, see: {command()} verify", ""]
+        return [row["version"], *[""] * (5 + realized), f"{row['status']}, see: {command()} verify", ""]
     mse = row.get("realised_mse")
     return [
         row["version"],
         _minute(row["created_at"]),
-        _cut(f"{row['target']} from {', '.join(row['features'])}", 12 if realised else 22),
+        _cut(f"{row['target']} from {', '.join(row['features'])}", 12 if realized else 22),
         row["recipe"],
-        f"{row['test_mse']:.2f}",
-        *["" if mse is None else f"{mse:.2f}"] * realised,
-        f"{row['test_mse'] / row['floor_mse'] - 1:+.0%} ({row['floor_mse']:.2f})",
+        number(_root(row["test_mse"])),
+        *["" if mse is None else number(_root(mse))] * realized,
+        _compare(_root(row["test_mse"]), _root(row["floor_mse"])),
         row["status"],
         f"{row['bytes'] / 1000:.0f} kB",
     ]
+
+
+def _root(mse: float | None) -> float | None:
+    return None if mse is None else math.sqrt(mse)
+
+
+def _compare(rmse: float | None, floor: float | None) -> str:
+    """Write how far an error is above that of least squares, and the latter."""
+    return f"{rmse / floor - 1:+.0%} ({number(floor)})" if rmse is not None and floor else number(floor)
 
 
 def list_history(store: Store) -> list[dict[str, Any]]:
@@ -106,12 +125,12 @@ def list_history(store: Store) -> list[dict[str, Any]]:
 
 
 def render_history(rows: list[dict[str, Any]]) -> str:
-    """Draw the rows for the terminal, the newest last, and below each its reason."""
-    heads = ["at (UTC)", "what", "version", "in the place of", "by"]
+    """Draw the rows as a table for the terminal, the newest last, each with its reason below."""
     cells = [
         [_minute(row["at"]), row["action"], row["version"], row["replaced"] or "", _cut(row["by"], 38)] for row in rows
     ]
-    return _render(heads, cells, [row["reason"] for row in rows]) or "No version was promoted or refused yet.\n"
+    reasons = [row["reason"] for row in rows]
+    return _render(HISTORY_COLUMNS, cells, reasons) or "No version was promoted or refused yet.\n"
 
 
 def _minute(moment: str) -> str:
@@ -122,17 +141,9 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _render(heads: list[str], rows: list[list[str]], reasons: list[str]) -> str:
-    """Draw a table, and below each row its reason; empty where there is no row.
-
-    This is done by hand since Rich takes seconds for thousands of rows.
-    """
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    lines = []
-    for row, reason in zip([heads, *rows], ["", *reasons], strict=True):
-        cells = [
-            cell.rjust(width) if head in ("test MSE", "realised", "size") else cell.ljust(width)
-            for head, cell, width in zip(heads, row, widths, strict=True)
-        ]
-        lines += ["  ".join(cells).rstrip()] + [_cut(f"  {reason}", WIDTH)] * bool(reason)
+def _render(heads: Sequence[str], rows: list[list[str]], reasons: list[str]) -> str:
+    """Draw a table, and below each row its whole reason, which may be a command to copy; empty without rows."""
+    head, *lines = draw_table(heads, rows, left=set(heads) - NUMBERS)
+    pairs = zip(lines, reasons, strict=True)
+    lines = [head, *(text for line, reason in pairs for text in (line, f"  {reason}") if text.strip())]
     return "\n".join(lines) + "\n" if rows else ""

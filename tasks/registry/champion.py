@@ -1,7 +1,7 @@
 """The champion: which version serves, since when, and the way back.
 
-The pointer decides and the log explains. The pointer carries its own line of the log, so that both are one write: after
-a run that was killed between the two, the next one finds the line in the pointer and adds it to the log.
+The pointer decides and the log explains. The pointer carries its own line of the log, so both are one write: if a run
+is killed between the two, the next one finds the line in the pointer and adds it to the log.
 """
 
 import secrets
@@ -11,12 +11,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from tasks.errors import UserError
-from tasks.name import command
-from tasks.registry.log import append, is_logged, make_entry, read_lines
-from tasks.registry.versions import list_versions, read_version
-from tasks.steps import get_logger
-from tasks.storage.store import TRIES, Store, Tagged, make_conflict, to_json
+from linear_neuron.tasks.errors import DamagedError, UserError
+from linear_neuron.tasks.name import command
+from linear_neuron.tasks.registry.audit_log import append, get_actor, is_logged, make_entry, read_lines
+from linear_neuron.tasks.registry.versions import list_versions, read_version
+from linear_neuron.tasks.steps import get_logger
+from linear_neuron.tasks.storage.store import TRIES, Store, Tagged, make_conflict, to_json
 
 POINTER = "champion.json"
 
@@ -28,7 +28,8 @@ class PromotionDecision:
     promote: bool
     reason: str
     figures: dict[str, float | None]
-    champion: str | None  # whom it was compared with
+    champion: str | None  # the version that it was compared with
+    anchor: str | None = None  # the best version that served before, if the challenger is not proven to be better
 
 
 class Champion(BaseModel):
@@ -40,6 +41,7 @@ class Champion(BaseModel):
     since: datetime
     previous: str | None  # where a rollback goes; none where nothing served before
     reason: str
+    anchor: str | None = None  # the best version that served before, with which challengers are compared too
     entry: dict[str, Any] = {}  # the line of the log about this change; older pointers have none
     removing: list[str] = []  # versions in an object store that are being removed, and so can't be promoted
 
@@ -48,23 +50,23 @@ def read_champion(store: Store) -> Champion | None:
     """Read which version serves, if any.
 
     Raises:
-        UserError: the pointer is damaged; says what is known good and how to restore it.
+        DamagedError: the pointer is damaged, or missing although the log names a champion; says how to restore it.
     """
     return _parse(store, store.read(store.root / POINTER))
 
 
 def _parse(store: Store, data: bytes | None) -> Champion | None:
-    if data is None:
+    champion = peek(data)
+    if champion:
+        return champion
+    served = [entry["version"] for entry in read_lines(store) if entry["action"] != "refused"]
+    if data is None and not served:
         return None
-    try:
-        return Champion.model_validate_json(data)
-    except ValidationError as error:
-        served = [entry["version"] for entry in read_lines(store) if entry["action"] != "refused"]
-        good = served[-1] if served else (list_versions(store) or ["VERSION"])[-1]
-        raise UserError(
-            f"{store.root / POINTER} is damaged; the last known champion is {good}. "
-            f"Restore it by: {command()} promote {good}."
-        ) from error
+    good = served[-1] if served else (list_versions(store) or ["VERSION"])[-1]
+    raise DamagedError(
+        f"{store.root / POINTER} is {'missing' if data is None else 'damaged'}; the last known champion is {good}. "
+        f"Restore it with `{command()} promote {good}`."
+    )
 
 
 def read_log(store: Store) -> list[dict[str, Any]]:
@@ -76,6 +78,11 @@ def read_log(store: Store) -> list[dict[str, Any]]:
     owed = _owed_entry(store.read(store.root / POINTER))  # read first, so that no other line can be missing below
     entries = read_lines(store)
     return entries if not owed or owed["id"] in {entry.get("id") for entry in entries} else [*entries, owed]
+
+
+def lacks_entries(champion: Champion | None, log: list[dict[str, Any]]) -> bool:
+    """Whether promotions are known that the log does not have."""
+    return champion is not None and champion.previous is not None and len(log) < 2
 
 
 def peek(pointer: bytes | None) -> Champion | None:
@@ -92,7 +99,9 @@ def _owed_entry(pointer: bytes | None) -> dict[str, Any]:
     return champion.entry if champion else {}
 
 
-def promote(store: Store, version: str, reason: str, decision: PromotionDecision | None = None) -> Champion:
+def promote(
+    store: Store, version: str, reason: str, decision: PromotionDecision | None = None, by: str = ""
+) -> Champion:
     """Make a version the champion, and log it.
 
     Args:
@@ -100,6 +109,7 @@ def promote(store: Store, version: str, reason: str, decision: PromotionDecision
         version: its name.
         reason: why, for those who read the log.
         decision: the comparison that the promotion rests on; it counts only while that champion still serves.
+        by: who decides, as they typed it.
 
     Raises:
         UserError: the version is not complete, or the comparison is out of date.
@@ -114,7 +124,8 @@ def promote(store: Store, version: str, reason: str, decision: PromotionDecision
             read_version(store, version)
             champion = _succeed(present, version, reason, decision)
             figures = decision.figures if decision else {}
-            if swap(store, tagged, champion, make_entry(key, "promoted", version, reason, figures=figures)):
+            entry = make_entry(key, "promoted", version, reason, figures=figures, by=get_actor(by))
+            if swap(store, tagged, champion, entry):
                 return champion
     raise make_conflict(store.root / POINTER)
 
@@ -126,18 +137,19 @@ def _succeed(present: Champion | None, version: str, reason: str, decision: Prom
         raise UserError(f"{version} is being removed, since retention does not keep it; promote another version.")
     if decision and decision.champion != now:
         raise UserError(
-            f"{version} was compared with {decision.champion}, but {now} is champion by now; compare again."
+            f"{version} was compared with {decision.champion}, but {now} has become champion since; compare again."
         )
     if present and now == version:
         return present.model_copy(update={"reason": reason})
-    removing = present.removing if present else []
-    return Champion(version=version, since=datetime.now(UTC), previous=now, reason=reason, removing=removing)
+    removing, anchor = present.removing if present else [], decision.anchor if decision else None
+    since = datetime.now(UTC)
+    return Champion(version=version, since=since, previous=now, reason=reason, removing=removing, anchor=anchor)
 
 
-def roll_back(store: Store, reason: str) -> Champion:
-    """Make the champion before the champion again, and log it; called again, go one more step back.
+def roll_back(store: Store, reason: str, by: str = "") -> Champion:
+    """Restore the previous champion, and log it; called again, go one more step back.
 
-    Passed over are versions that are gone, and those that a rollback left and nobody promoted since.
+    Versions that are gone are skipped, and so are those that a rollback left and nobody promoted since.
 
     Raises:
         UserError: nothing is left to go back to, or the version is damaged.
@@ -150,11 +162,12 @@ def roll_back(store: Store, reason: str) -> Champion:
             if present and is_logged(store, key):
                 return present
             if present is None:
-                raise UserError(f"There is no champion yet; make one by: {command()} promote VERSION.")
+                raise UserError(f"There is no champion yet. Promote a version with `{command()} promote VERSION`.")
             version, previous = _find_way_back(store, present)
             read_version(store, version)
             change = {"version": version, "since": datetime.now(UTC), "previous": previous, "reason": reason}
-            entry = make_entry(key, "rolled back", version, reason, figures={}, left=present.version)
+            change |= {"anchor": None}  # People decided, so challengers are compared with their choice alone.
+            entry = make_entry(key, "rolled back", version, reason, figures={}, left=present.version, by=get_actor(by))
             champion = present.model_copy(update=change)
             if swap(store, tagged, champion, entry):
                 return champion
@@ -171,10 +184,10 @@ def _find_way_back(store: Store, present: Champion) -> tuple[str, str | None]:
     lost = f"No longer in the store: {', '.join(gone)}. " if gone else ""
     if not here:
         raise UserError(
-            f"There is no champion before to go back to. {lost}Name a version instead: {command()} promote VERSION."
+            f"No previous champion to roll back to. {lost}Promote a version with `{command()} promote VERSION`."
         )
     if lost:
-        get_logger().warning("%sSo the champion before these is taken.", lost)
+        get_logger().warning("%sRestoring the previous champion that is still there.", lost)
     return here[0], here[1] if len(here) > 1 else None
 
 
@@ -230,20 +243,20 @@ def withdraw(store: Store, expected: Tagged, versions: set[str]) -> bool:
     return removing == present or store.swap(store.root / POINTER, expected, _dump(removing))
 
 
-def find_standings(store: Store) -> dict[str, tuple[str, str]]:
-    """Find what each version is (champion, previous, left by a rollback, or what was last done with it), and why."""
-    standings = {}
+def find_statuses(store: Store) -> dict[str, tuple[str, str]]:
+    """Find each version's status (champion, previous, left by a rollback, or the last decision) and its reason."""
+    statuses = {}
     for entry in read_log(store):
         if left := entry.get("left"):
-            standings[left] = "left", entry["reason"]
-        standings[entry["version"]] = entry["action"], entry["reason"]
+            statuses[left] = "left", entry["reason"]
+        statuses[entry["version"]] = entry["action"], entry["reason"]
     if champion := read_champion(store):
         if champion.previous:
-            standings[champion.previous] = "previous", standings.get(champion.previous, ("", ""))[1]
-        standings[champion.version] = "champion", champion.reason
-    return standings
+            statuses[champion.previous] = "previous", statuses.get(champion.previous, ("", ""))[1]
+        statuses[champion.version] = "champion", champion.reason
+    return statuses
 
 
-def describe_standing(store: Store, version: str) -> str:
-    """Say whether a version serves, or what was last done with it."""
-    return ": ".join(find_standings(store).get(version, ("never promoted",)))
+def describe_status(store: Store, version: str) -> str:
+    """Describe whether a version serves, or what was last decided about it, and why."""
+    return ": ".join(find_statuses(store).get(version, ("never promoted",)))

@@ -1,6 +1,5 @@
 """Retention: which versions, datasets, batches and leftovers the store does not keep, and their removal."""
 
-import json
 import os
 import re
 import tempfile
@@ -12,14 +11,26 @@ from typing import Any
 
 from upath import UPath
 
-from tasks.parameters import Retention
-from tasks.registry.champion import POINTER, Champion, peek, read_champion, read_log, withdraw
-from tasks.registry.pending import PENDING
-from tasks.registry.verify import INDEX, list_files
-from tasks.registry.versions import find_versions, read_summaries, version_folder
-from tasks.steps import get_logger, task
-from tasks.storage.files import TEMPORARY, user_errors
-from tasks.storage.store import MANIFEST, SCRATCH, TRIES, Store, make_conflict
+from linear_neuron.tasks.errors import DamagedError, UserError
+from linear_neuron.tasks.model import ModelVersion
+from linear_neuron.tasks.parameters import Retention
+from linear_neuron.tasks.registry.actuals_index import FOLDER, INDEX, list_recorded, load_entries
+from linear_neuron.tasks.registry.champion import (
+    POINTER,
+    Champion,
+    lacks_entries,
+    peek,
+    read_champion,
+    read_log,
+    withdraw,
+)
+from linear_neuron.tasks.registry.forgotten import Replaced, find_last, read_replaced
+from linear_neuron.tasks.registry.promotion import PENDING
+from linear_neuron.tasks.registry.verify import find_missing, find_saved_queries
+from linear_neuron.tasks.registry.versions import find_versions, read_summaries, read_versions, version_folder
+from linear_neuron.tasks.steps import get_logger, task
+from linear_neuron.tasks.storage.files import TEMPORARY, user_errors
+from linear_neuron.tasks.storage.store import MANIFEST, QUERIES, SCRATCH, TRIES, Store, make_conflict
 
 BATCH = re.compile(r".+-[0-9a-f]{8}")  # what the folder of a batch is called, after the version
 
@@ -27,23 +38,27 @@ BATCH = re.compile(r".+-[0-9a-f]{8}")  # what the folder of a batch is called, a
 def find_expired(store: Store, retention: Retention, now: datetime) -> dict[str, UPath]:
     """Find what retention would remove: what it is, and where.
 
-    Kept are the champion, the one before, the newest, those promoted of late, those that an unfinished batch uses, and
-    the datasets of all these; of what is unfinished, that which may still be being made.
+    It keeps the champion, the previous one, the anchor, the newest, the recently promoted, those that an unfinished
+    batch uses, and the datasets of all these; also unfinished work that may still be going on.
     """
     complete, champion, log = find_versions(store), read_champion(store), read_log(store)
+    serving, names = _serving(champion), store.names("models")
     dead = now - timedelta(hours=retention.leftover_hours)
     batches = _expired_batches(store, champion, now - timedelta(days=retention.batch_days))
     kept = (
-        _serving(champion)
+        serving
         | _newest([*complete], log, retention.newest)
         | _promoted_since(log, now - timedelta(days=retention.days))
         | _used_by_batches(store, complete, batches)
     )
     expired = {name for name in complete if name not in kept}
+    damaged = _has_damage(champion, set(names), set(complete), log)
+    if damaged:
+        expired = set()
     if not store.local:  # What another run has begun to remove must go; without a pointer nothing can be withdrawn.
         expired = expired | set(champion.removing) & complete.keys() if champion else set()
-    leftovers = [name for name in store.names("models") if name not in complete and _started(name) < dead]
-    unused = _unused_datasets(store, complete, expired)
+    leftovers = [name for name in names if name not in {*complete, *serving} and _started(name) < dead]
+    unused = [] if damaged else _try_unused_datasets(store, complete, expired, dead)
     return {
         **{f"model {name}": version_folder(store, name) for name in sorted(expired)},
         **{f"unfinished model {name}": version_folder(store, name) for name in leftovers},
@@ -51,12 +66,19 @@ def find_expired(store: Store, retention: Retention, now: datetime) -> dict[str,
         **{f"dataset {name}": store.root / "datasets" / name for name in unused},
         **{f"batch {name}": store.root / "predictions" / name for name in batches},
         **_unused_actuals(store, dead),
+        **{f"saved query {name}": store.root / QUERIES / name for name in find_saved_queries(store, dead)},
         **_litter(store, dead, {*leftovers, *expired}),
     }
 
 
 def _serving(champion: Champion | None) -> set[str]:
-    return {champion.version, champion.previous or ""} if champion else set()
+    return {champion.version, champion.previous or "", champion.anchor or ""} if champion else set()
+
+
+def _has_damage(champion: Champion | None, names: set[str], complete: set[str], log: list[dict[str, Any]]) -> bool:
+    """Whether the pointer, the log or a version that serves is damaged, so that what seems unused may be used."""
+    gone = champion is not None and champion.version not in complete
+    return not log or lacks_entries(champion, log) or gone or bool(_serving(champion) & names - complete)
 
 
 def _newest(complete: list[str], log: list[dict[str, Any]], count: int) -> set[str]:
@@ -95,13 +117,50 @@ def _used_by_batches(store: Store, versions: Iterable[str], expired: list[str]) 
     return {version for version in versions if any(batch.startswith(f"{version}-") for batch in batches)}
 
 
-def _unused_datasets(store: Store, complete: dict[str, str], expired: set[str]) -> list[str]:
-    """Find the datasets that no kept version was made from; none where that can't be known of every one of them."""
-    summaries = zip(complete, read_summaries(store, complete), strict=True)
-    kept = [summary for version, summary in summaries if version not in expired]
-    used = {summary.dataset for summary in kept if summary}
-    names = [name for name in store.names("datasets") if not name.startswith(".")]
-    return [name for name in names if name.partition(".")[0] not in used] if used and None not in kept else []
+def _try_unused_datasets(store: Store, complete: dict[str, str], expired: set[str], before: datetime) -> list[str]:
+    """Find the unused datasets; none where the log of forgotten rows is damaged, which is logged."""
+    try:
+        replaced = read_replaced(store)
+    except UserError as error:
+        get_logger().warning("No dataset is removed: %s", error)
+        return []
+    return _unused_datasets(store, complete, expired, before, replaced)
+
+
+def _unused_datasets(
+    store: Store, complete: dict[str, str], expired: set[str], before: datetime, replaced: dict[str, Replaced]
+) -> list[str]:
+    """Find the datasets that no kept version was made from, and that no retrain has begun to use since `before`.
+
+    The index only saves work where it names every dataset. What is removed is decided from the `model.json` of each
+    kept version, and nothing is where one of them can't be read, or where its dataset is missing: of a store without
+    its log of forgotten rows it is not known which dataset has what is left.
+    """
+    files = {name: found for name, found in sorted(store.find("datasets", deep=False).items()) if name[0] != "."}
+    old = {name: name.partition(".")[0] for name, found in files.items() if found.at < before}
+    kept = [version for version in complete if version not in expired]
+    summaries = dict(zip(complete, read_summaries(store, complete), strict=True))
+
+    def follow(datasets: Iterable[str]) -> set[str]:
+        """Add to datasets what is left of those that lost rows."""
+        known = set(datasets)
+        return known | {find_last(replaced, sha256) for sha256 in known}
+
+    if set(old.values()) <= follow(summary.dataset for version in kept if (summary := summaries[version])):
+        return []
+    if not (models := _read_whole(store, kept, files, replaced)):
+        return []
+    used = follow(str(model.dataset.get("sha256")) for model in models)
+    return [name for name, sha256 in old.items() if sha256 not in used]
+
+
+def _read_whole(
+    store: Store, versions: list[str], files: Iterable[str], replaced: dict[str, Replaced]
+) -> list[ModelVersion]:
+    """Read versions; none where one of them can't be read or lacks its dataset."""
+    models = [model for model in read_versions(store, versions) if model]
+    missing = any(find_missing(model, files, replaced) for model in models)
+    return [] if missing or len(models) < len(versions) else models
 
 
 def _unfinished_backtests(store: Store, before: datetime) -> dict[str, UPath]:
@@ -111,12 +170,14 @@ def _unfinished_backtests(store: Store, before: datetime) -> dict[str, UPath]:
 
 def _unused_actuals(store: Store, before: datetime) -> dict[str, UPath]:
     """Find the files of actuals that a killed run left, so that the index does not know them."""
-    folder = store.root / "actuals"
+    folder, found = store.root / FOLDER, store.find(FOLDER, deep=False)
     try:
-        known = {INDEX, *list_files(json.loads(store.read(folder / INDEX) or b"{}"))}
-    except (ValueError, KeyError, TypeError, AttributeError):
-        return {}  # The index is damaged, which `verify` tells; nobody knows what is unused.
-    names = [name for name, (at, _) in store.find("actuals", deep=False).items() if at < before and name not in known]
+        known = {INDEX, *list_recorded(load_entries(store)[0])}
+    except DamagedError:
+        return {}  # `verify` reports it; without the index nothing is known to be unused.
+    if not known <= found.keys():
+        return {}  # A name in the index may be damaged.
+    names = [name for name, (at, _) in found.items() if at < before and name not in known]
     return {f"leftover {folder / name}": folder / name for name in names}
 
 
@@ -142,7 +203,7 @@ def _litter(store: Store, before: datetime, going: set[str]) -> dict[str, UPath]
 
 
 def _started(version: str) -> datetime:
-    """Read from its name when a version was begun; a folder with another name is not ours, and never counts as old."""
+    """Read from its name when a version was begun; a folder with another name is not ours, so it is never old."""
     try:
         return datetime.strptime(version.partition("-")[0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
     except ValueError:
@@ -150,9 +211,9 @@ def _started(version: str) -> datetime:
 
 
 def clean_store(store: Store, retention: Retention, dry_run: bool = False) -> list[str]:
-    """Remove what retention does not keep, or only say what that is. Returns the names.
+    """Remove what retention does not keep, or with `dry_run` only find it. Returns the names.
 
-    No version may be promoted between the look and its removal. On a disk a lock sees to that.
+    No version may be promoted between the search and its removal. On a disk a lock ensures that.
     """
     with store.exclusive():
         for _ in range(TRIES):

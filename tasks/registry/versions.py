@@ -1,7 +1,7 @@
 """A version of the model: begun as a folder, described in `model.json`, completed by its manifest."""
 
-import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -12,18 +12,63 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from upath import UPath
 
-from tasks.errors import UserError
-from tasks.model import ModelVersion
-from tasks.name import command
-from tasks.parameters import Dataset, ExampleInputs, Training
-from tasks.registry.fingerprint import fingerprint
-from tasks.registry.summaries import Row, Summary, read_rows, write_rows
-from tasks.steps import get_logger, task
-from tasks.storage.files import describe_file, make_temporary, tag_file, user_errors
-from tasks.storage.store import MANIFEST, Store, digest, to_json
+from linear_neuron.tasks.errors import DamagedError, StoreError, UserError
+from linear_neuron.tasks.model import ModelVersion
+from linear_neuron.tasks.name import command
+from linear_neuron.tasks.parameters import Dataset, ExampleInputs, Training
+from linear_neuron.tasks.registry.fingerprint import fingerprint
+from linear_neuron.tasks.steps import get_logger, task
+from linear_neuron.tasks.storage.files import describe_file, make_temporary, tag_file, user_errors
+from linear_neuron.tasks.storage.store import MANIFEST, Store, digest, parse_json, to_json
+
+FILE = "models.json"  # the index of all versions: a copy of what lists show, which may be lost
+NAME = re.compile(r"(?!\.+$)[^/\\\0]+")  # a name of a folder, and never a path to one
+
+
+class Summary(BaseModel):
+    """The facts of a version that lists and searches need."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fingerprint: str
+    dataset: str  # sha256 of its rows
+    created_at: datetime
+    target: str
+    features: list[str]
+    training: dict[str, Any]
+    test: dict[str, Any]  # the metrics of its test rows
+    bytes: int
+
+
+class Row(BaseModel):
+    """A version's summary, and the tag that its files had."""
+
+    tag: str
+    summary: Summary
+
+
+ROWS = TypeAdapter(dict[str, Row])
+INDEX_FORM = re.compile(rb'\{"sha256":"(?P<sha256>[0-9a-f]{64})","rows":(?P<rows>.*)\}', re.DOTALL)
+
+
+def read_rows(store: Store) -> dict[str, Row]:
+    """Read the index of all versions; empty where it is missing, damaged or of a release that gave it no digest."""
+    with suppress(DamagedError, ValidationError):
+        data = store.read(store.root / FILE) or b""
+        found = INDEX_FORM.fullmatch(data)
+        if found and digest(found["rows"]) == found["sha256"].decode():
+            return ROWS.validate_json(found["rows"])
+    return {}
+
+
+def write_rows(store: Store, rows: dict[str, Row]) -> None:
+    """Write the index with its digest for the next reader; without write access it is left out."""
+    data = ROWS.dump_json(rows)
+    with suppress(StoreError):
+        store.write(store.root / FILE, b'{"sha256":"%b","rows":%b}' % (digest(data).encode(), data))
 
 
 @dataclass(frozen=True)
@@ -38,7 +83,7 @@ class NewVersion:
 
 @dataclass(frozen=True)
 class UnchangedVersion:
-    """A complete version that training would only make again."""
+    """A complete version that training would only repeat."""
 
     version: str
     location: str  # the folder or URL of the version
@@ -52,8 +97,8 @@ def version_folder(store: Store, version: str) -> UPath:
 def start_version(store: Store) -> tuple[str, Path]:
     """Name a new version (its UTC start time and six hex digits) and the local folder to build it in.
 
-    On a disk that is the version's own folder: until its manifest stands, readers ignore it. Training makes it when
-    there is something to put into it, so that one that is stopped leaves none.
+    On a disk that is the version's own folder: readers ignore it until its manifest exists. Training creates it with
+    its first file, so a run that stops before leaves none.
     """
     version = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     if not store.local:
@@ -86,9 +131,9 @@ def list_versions(store: Store) -> list[str]:
 
 
 def find_versions(store: Store) -> dict[str, str]:
-    """Find every complete version, oldest first: its name, and a tag that lasts as long as its manifest and model.
+    """Find every complete version, oldest first: its name, and a tag that changes with its manifest and its model.
 
-    The tag is empty where that can't be told.
+    The tag is empty where a change might not show.
     """
     if store.local:
         with user_errors(store.root):
@@ -113,18 +158,24 @@ def read_manifest(store: Store, version: str) -> dict[str, Any]:
         UserError: there is no such version, it is not complete, or its manifest is damaged.
     """
     path = version_folder(store, version) / MANIFEST
-    data = store.read(path) if version else None
+    data = store.read(path) if NAME.fullmatch(version) else None
     if data is None:
-        known = ", ".join(list_versions(store)[-5:]) or f"none yet; make one by: {command()} retrain"
+        known = ", ".join(list_versions(store)[-5:]) or f"none yet, make one with `{command()} retrain`"
         raise UserError(f"{store.root} has no complete version {version!r}; the newest are: {known}.")
     try:
-        manifest = json.loads(data)
-        return {"version": manifest["version"], "files": dict(manifest["files"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
+        manifest = parse_json(data, path)
+        if manifest["version"] != version:
+            raise ValueError("the manifest of another version")
+        files = {
+            name: {"sha256": str(facts["sha256"]), "bytes": 0, **facts} for name, facts in manifest["files"].items()
+        }
+        sum(int(facts["bytes"]) for facts in files.values())
+    except (DamagedError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise DamagedError(
             f"{path} is damaged, so version {version} can't be trusted; restore that file from a copy, or remove "
             f"the version's folder, and promote another version first if this one is the champion."
         ) from error
+    return {"version": version, "files": files}
 
 
 def read_version(store: Store, version: str) -> ModelVersion:
@@ -142,7 +193,7 @@ def read_files(store: Store, version: str) -> tuple[ModelVersion, dict[str, Any]
     path = version_folder(store, version) / "model.json"
     data = store.read(path)
     if data is None or digest(data) != files.get("model.json", {}).get("sha256"):
-        raise UserError(f"{path} is not what its manifest says; see: {command()} verify.")
+        raise DamagedError(f"{path} is not what its manifest says; see: {command()} verify.")
     try:
         return ModelVersion.model_validate_json(data), files
     except ValidationError as error:
@@ -151,7 +202,7 @@ def read_files(store: Store, version: str) -> tuple[ModelVersion, dict[str, Any]
 
 @cache
 def _warn(message: str) -> None:
-    """Say once in a run which version is damaged."""
+    """Log once in a run which version is damaged."""
     get_logger().warning(message)
 
 
@@ -169,7 +220,7 @@ def _read(store: Store, version: str) -> tuple[ModelVersion, dict[str, Any]] | N
 
 
 def summarize(store: Store, version: str) -> Summary | None:
-    """Read what is asked of many versions at once; a damaged version is named in the log and is None."""
+    """Summarize a version; a damaged one is named in the log and is None."""
     if (found := _read(store, version)) is None:
         return None
     model, files = found
@@ -188,7 +239,7 @@ def summarize(store: Store, version: str) -> Summary | None:
 def read_summaries(store: Store, complete: dict[str, str]) -> Iterator[Summary | None]:
     """Summarize the versions that were found, in order; a damaged one is None.
 
-    Those that have not changed since are taken from the file of all, which then gets the rows that it lacked.
+    Unchanged versions are taken from the index, which then gets the rows that it lacked.
     """
     before = read_rows(store)
     rows = {version: row for version, row in before.items() if row.tag and row.tag == complete.get(version)}
@@ -211,7 +262,9 @@ def find_version(store: Store, wanted: str) -> str | None:
 
 def will_be_unchanged(store: Store, dataset: Dataset, training: Training, table: ExampleInputs) -> bool:
     """Whether a retrain will find that nothing has changed, where that is known before the rows are read."""
-    from tasks.dataset.sources import know_digest  # Its HTTP client takes a while to import, and `models` needs none.
+    from linear_neuron.tasks.dataset.sources import (
+        know_digest,
+    )  # Its HTTP client takes a while to import, and `models` needs none.
 
     if (sha256 := know_digest(dataset)) is None:
         return False
@@ -225,7 +278,7 @@ def will_be_unchanged(store: Store, dataset: Dataset, training: Training, table:
 def begin(
     sha256: str, dataset: Dataset, training: Training, table: ExampleInputs, force: bool
 ) -> NewVersion | UnchangedVersion:
-    """Name a new version and make the folder that it is built in, unless an existing one would come out again.
+    """Name a new version and make the folder that it is built in, unless an existing one would only be repeated.
 
     Args:
         sha256: digest of the data.
@@ -240,11 +293,36 @@ def begin(
     if known:
         return UnchangedVersion(known, str(version_folder(store, known)))
     store.check_writable()
+    hold_dataset(store, sha256)
     version, folder = start_version(store)
     return NewVersion(version, str(version_folder(store, version)), folder, wanted)
 
 
+def find_dataset(store: Store, sha256: str) -> UPath | None:
+    """Find the rows with this digest in the store."""
+    names = store.names("datasets")
+    return next((store.root / "datasets" / name for name in names if name.partition(".")[0] == sha256), None)
+
+
+def hold_dataset(store: Store, sha256: str) -> None:
+    """Have retention keep a dataset that no version names yet, for as long as it keeps unfinished versions.
+
+    Raises:
+        DamagedError: it was removed since it was read.
+    """
+    with store.exclusive():
+        if (path := find_dataset(store, sha256)) is None:
+            raise DamagedError(f"The dataset {sha256[:12]} was removed since it was read; retrain again.")
+        store.refresh(path)
+
+
 @task("Publish the version", retries=2, retry_delay_seconds=5, timeout_seconds=600)
 def publish(version: str, folder: Path) -> None:
-    """Complete the version built in the folder with its manifest."""
-    get_logger().info("Published %s", publish_version(Store(), version, folder))
+    """Complete the version built in the folder with its manifest.
+
+    Raises:
+        DamagedError: its dataset was removed, so it could not be reproduced.
+    """
+    store = Store()
+    hold_dataset(store, parse_json((folder / "model.json").read_bytes(), UPath(folder))["dataset"]["sha256"])
+    get_logger().info("Published %s", publish_version(store, version, folder))

@@ -1,1 +1,0 @@
-"""What became of the predictions: actuals, how good predictions were, and what the model promised."""

@@ -1,0 +1,1 @@
+"""Monitoring: drift of what comes in, actuals, and realized beside expected performance."""

@@ -1,44 +1,46 @@
-"""The history of the versions as a picture: what each promised, what became of it, and which one served."""
+"""The history of the versions: the expected and the realized error of each, which one served, and the alarms."""
 
+import math
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from tasks.actuals.performance import Performance, read_performance
-from tasks.errors import UserError
-from tasks.name import entitle
-from tasks.registry.alarms import read_alarms
-from tasks.registry.catalogue import list_history, list_models
-from tasks.reporting.markdown import as_picture, as_table, number, render_page
-from tasks.steps import get_logger, is_recorded, show_markdown, task
-from tasks.storage.files import TEMPORARY
-from tasks.storage.store import Store, locate
-from tasks.text import as_text
+from linear_neuron.tasks.errors import StoreError, UserError
+from linear_neuron.tasks.monitoring.performance import Performance, read_performance
+from linear_neuron.tasks.name import entitle
+from linear_neuron.tasks.registry.alarms import read_alarms
+from linear_neuron.tasks.registry.catalogue import list_history, list_models
+from linear_neuron.tasks.reporting.page import as_picture, as_table, render_page, shorten_reason, show_time
+from linear_neuron.tasks.steps import get_logger, is_recorded, show_markdown, task
+from linear_neuron.tasks.storage.files import TEMPORARY
+from linear_neuron.tasks.storage.store import Store, is_local, locate
+from linear_neuron.tasks.text import as_text, number
 
 if TYPE_CHECKING:
-    from tasks.reporting.history_chart import History
+    from linear_neuron.tasks.reporting.charts import History
 
 Rows = list[dict[str, Any]]  # as `list_models` has them
 
 DRAWN = 300  # versions in the picture, the newest; a store of thousands must not slow a run
 SHOWN = 30  # versions in the table of the artifact
-HEAD = ["version", "predicts", "test MSE", "least squares", "on actuals", "standing"]
+HEAD = ["version", "predicts", "test RMSE", "least squares", "on actuals", "status"]
 CAPTION = (
-    "A dot is the mean squared error of a version on its test rows, a cross that of one that was refused, and the "
-    "dashed line what least squares reaches there. The black line is the champion. A diamond is a batch of "
-    "predictions, and its error on the actuals. Alarms stand above: drift, and promises that the actuals do not keep."
+    "A dot is the root mean squared error (RMSE) of a version's candidate on its test rows, a cross that of one that "
+    "was refused, and a dash that of least squares there. The black line is the champion. A diamond is a batch of "
+    "predictions by the model that served, with its error on the actuals. Alarms are above: drift, and performance "
+    "below what the test rows say."
 )
 
 
 def collect_history(store: Store, rows: Rows, results: list[Performance]) -> "History | None":
-    """Collect what is to be drawn of versions: those that predict what the champion does, or else the newest one.
+    """Collect the points of the chart, for the versions with the champion's target, or else with the newest one's.
 
     Returns:
         None where no version has a test error.
     """
-    from tasks.reporting.history_chart import History  # Matplotlib takes 0.35 s to import.
+    from linear_neuron.tasks.reporting.charts import History
 
     tested = [row for row in rows if row["test_mse"] is not None]
     if not tested:
@@ -56,9 +58,9 @@ def collect_history(store: Store, rows: Rows, results: list[Performance]) -> "Hi
         refused=[(row["at"], row["test_mse"]) for row in tested if row["version"] in refused],
         least_squares=[(row["at"], row["floor_mse"]) for row in tested],
         served=[(_read_time(entry["at"]), errors[entry["version"]]) for entry in served],
-        realised=[(result.predicted_at, result.mse) for result in results if result.version in errors],
+        realized=[(result.predicted_at, result.mse) for result in results if result.version in errors],
         drifts=[at for at, kind in alarms if kind == "drift.detected"],
-        broken=[at for at, kind in alarms if kind in ("coverage.low", "error.high")],
+        failing=[at for at, kind in alarms if kind in ("coverage.low", "error.high")],
     )
 
 
@@ -73,9 +75,9 @@ def write_history(store: Store, drawn: Rows, listed: Rows) -> str:
         UserError: a log, or the index of the actuals, is damaged.
     """
     results = read_performance(store)
-    parts = ["# " + entitle("The history of the versions")]
+    parts = ["# " + entitle("The history of the versions"), f"Created {show_time(datetime.now(UTC))}."]
     if history := collect_history(store, drawn, results):
-        from tasks.reporting.history_chart import draw_history
+        from linear_neuron.tasks.reporting.charts import draw_history
 
         with TemporaryDirectory(prefix=TEMPORARY) as folder:
             draw_history(history, path := Path(folder) / "history.png")
@@ -93,7 +95,7 @@ def _add_up(results: list[Performance]) -> dict[str, float]:
     return {version: total[version] / matched[version] for version in matched if matched[version]}
 
 
-def _tabulate(rows: Rows, realised: dict[str, float]) -> str:
+def _tabulate(rows: Rows, realized: dict[str, float]) -> str:
     """Write the table; the error on a table that was given by --on has a column where there is one."""
     given = any(row.get("realised_mse") is not None for row in rows)
     head = [*HEAD[:-1], *["on that table"] * given, HEAD[-1]]
@@ -101,13 +103,17 @@ def _tabulate(rows: Rows, realised: dict[str, float]) -> str:
         [
             row["version"],
             f"{row['target']} from {', '.join(row['features'])}" if row["features"] else "-",
-            *map(number, (row["test_mse"], row["floor_mse"], realised.get(row["version"]))),
-            *[number(row.get("realised_mse"))] * given,
-            ": ".join(filter(None, (row["status"], row["reason"]))) or "-",
+            *map(_show_root, (row["test_mse"], row["floor_mse"], realized.get(row["version"]))),
+            *[_show_root(row.get("realised_mse"))] * given,
+            ": ".join(filter(None, (row["status"], shorten_reason(row["reason"] or "")))) or "-",
         ]
         for row in rows
     ]
     return as_table(head, cells)
+
+
+def _show_root(mse: float | None) -> str:
+    return number(None if mse is None else math.sqrt(mse))
 
 
 def write_page(store: Store, rows: Rows, said: str, file: str) -> None:
@@ -116,7 +122,7 @@ def write_page(store: Store, rows: Rows, said: str, file: str) -> None:
     Args:
         store: Where the versions are.
         rows: The table's versions, oldest first.
-        said: What is to be said of them below, in lines of text.
+        said: Lines of text below the table.
         file: The path or URL to write.
 
     Raises:
@@ -124,12 +130,14 @@ def write_page(store: Store, rows: Rows, said: str, file: str) -> None:
     """
     lines = "".join(f"\n{as_text(line)}\n" for line in said.splitlines())
     page = render_page(write_history(store, list_models(store, DRAWN), rows) + lines, entitle("linear-neuron history"))
+    path = locate(file)
     try:
-        locate(file).write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(
-            f"{file} can't be written: {error.strerror or error}. Name a file in a folder that is there."
-        ) from error
+        if is_local(path) and not Path(path.parent.path).is_dir():
+            raise StoreError("there is no such folder")
+        Store(str(path.parent)).write(path, page.encode())
+    except UserError as error:
+        reason = (error.__cause__ and getattr(error.__cause__, "strerror", None)) or error
+        raise UserError(f"{file} can't be written: {reason}. Name a file in a folder that is there.") from error
 
 
 @task("Show the history")

@@ -1,18 +1,19 @@
-"""What is shown of the actuals: how good each version's predictions turned out to be, beside what it promised."""
+"""Report the actuals: each version's realized performance beside the expected one."""
 
+import math
 from collections.abc import Iterable
 
-from tasks.actuals.performance import Entry, Performance, combine, read_performance
-from tasks.name import entitle
-from tasks.reporting.markdown import as_table, number
-from tasks.steps import get_logger, show_markdown, task
-from tasks.storage.store import Store
-from tasks.tables.inputs import plural
-from tasks.text import as_code, as_text
+from linear_neuron.tasks.monitoring.performance import Entry, Performance, combine, read_performance
+from linear_neuron.tasks.name import entitle
+from linear_neuron.tasks.reporting.page import as_table
+from linear_neuron.tasks.reporting.worst_slices import describe_worst_slice, write_slices
+from linear_neuron.tasks.steps import get_logger, show_markdown, task
+from linear_neuron.tasks.storage.store import Store
+from linear_neuron.tasks.text import as_code, as_text, draw_table, number, plural
 
-HEAD = ["version", "matched", "MSE", "promised", "mean predictor", "RMSE", "MAE", "bias", "in its interval"]
-NARROW = ["version", "matched", "MSE", "promised", "mean predictor", "bias", "in its interval"]
-OF_BATCH = ["batch", "matched", "RMSE", "MAE", "bias", "in its interval"]  # each fits into a page of the UI
+HEAD = ["version", "matched", "RMSE", "expected", "mean predictor", "MAE", "bias", "in its interval", "MSE"]
+NARROW = ["version", "matched", "RMSE", "expected", "mean predictor", "MAE", "bias", "in its interval"]
+OF_BATCH = ["batch", "matched", "RMSE", "expected", "MAE", "bias", "in its interval"]  # each fits into a page of the UI
 SHOWN = 50  # batches that the report names; the index has all
 
 
@@ -23,14 +24,18 @@ def make_cells(result: Performance, columns: list[str]) -> list[str]:
         "batch": result.batch,
         "matched": f"{result.matched:,}",
         "MSE": number(result.mse),
-        "promised": number(result.promise.mse),
-        "mean predictor": number(result.mean_mse),
+        "expected": number(_root(result.expected.mse if result.expected_mse is None else result.expected_mse)),
+        "mean predictor": number(_root(result.mean_mse)),
         "RMSE": number(result.rmse),
         "MAE": number(result.mae),
         "bias": number(result.bias),
         "in its interval": "-" if result.coverage is None else f"{result.coverage:.0%} of {result.interval}%",
     }
     return [cells[column] for column in columns]
+
+
+def _root(mse: float | None) -> float | None:
+    return None if mse is None else math.sqrt(mse)
 
 
 def count_rows(entries: list[Entry]) -> str:
@@ -47,14 +52,20 @@ def write_markdown(entries: list[Entry], everything: list[Performance]) -> str:
     """Write the report: these files first, then all actuals so far, by version and by batch."""
     new = combine([result for entry in entries for result in entry.results], by_batch=False)
     batches = everything[-SHOWN:][::-1]
+    combined = sorted(combine(everything, by_batch=False), key=lambda result: result.predicted_at)
     parts = [
         "# " + entitle(count_rows(entries)),
         *(f"- {as_code(entry.source)}: {as_text(entry.error)}" for entry in entries if entry.error),
         _tabulate(new, NARROW),
         "## All actuals so far",
         _tabulate(combine(everything, by_batch=False), NARROW),
-        "The promise is the error on the version's own test rows. Errors are in the unit of the target, MSE in its "
-        "square; a bias above 0 is a prediction that was too high.",
+        "Expected is the RMSE of these rows by level of their predictions, known before their actual values; it does "
+        "not hold for rows outside the range trained on. Where a version does not know it, it is the RMSE on its test "
+        "rows. MAE, the mean absolute error, is the typical error. Errors are in the unit "
+        "of the target; a bias above 0 is a prediction that was too high.",
+        *write_slices(
+            combined[-1].slices if combined else [], "the newest version's matched rows", "actuals/index.json"
+        ),
         "## By batch",
         _tabulate(batches, OF_BATCH),
     ]
@@ -75,9 +86,11 @@ def report_actuals(entries: list[Entry]) -> None:
 
 def summarize(results: list[Performance], location: str) -> str:
     """Write for the terminal how good each version was by all actuals so far; the last line is their folder alone."""
-    rows = [HEAD, *(make_cells(result, HEAD) for result in combine(results, by_batch=False))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
-    return (
-        "\n".join(lines if len(rows) > 1 else ["No prediction is known to be right or wrong yet."]) + f"\n{location}\n"
-    )
+    combined = combine(results, by_batch=False)
+    rows = [make_cells(result, HEAD) for result in combined]
+    lines = draw_table(HEAD, rows) if rows else ["No prediction is known to be right or wrong yet."]
+    if combined:
+        newest = max(combined, key=lambda result: result.predicted_at)
+        worst = describe_worst_slice(newest.slices, newest.rmse)
+        lines += [f"Worst slice   {worst}"] if worst else []
+    return "\n".join([*lines, location]) + "\n"

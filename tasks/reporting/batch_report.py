@@ -1,22 +1,21 @@
 """The report of a batch."""
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tasks.dataset.drift import ALARMING, Drift
-from tasks.model import ModelVersion
-from tasks.name import entitle
-from tasks.reporting.changes import write_changes
-from tasks.reporting.markdown import as_picture, as_table, describe_interval
-from tasks.scoring.changes import explain_change
-from tasks.scoring.drift import find_batch_drift
-from tasks.scoring.manifest import BatchRun, Counts, FileResult, Manifest
-from tasks.steps import get_logger, is_recorded, show_markdown, task
-from tasks.storage.files import TEMPORARY
-from tasks.storage.store import MANIFEST
-from tasks.tables.inputs import plural
-from tasks.text import as_code, as_text
+from linear_neuron.tasks.model import ModelVersion
+from linear_neuron.tasks.monitoring.drift import ALARMING
+from linear_neuron.tasks.name import entitle
+from linear_neuron.tasks.reporting.changes import explain_change, write_changes
+from linear_neuron.tasks.reporting.page import as_picture, as_table, describe_interval, describe_models
+from linear_neuron.tasks.scoring.manifest import MOST_UNSEEN, BatchRun, Counts, Drift, FileResult, Manifest
+from linear_neuron.tasks.steps import get_logger, is_recorded, show_markdown, task
+from linear_neuron.tasks.storage.files import TEMPORARY
+from linear_neuron.tasks.storage.store import MANIFEST
+from linear_neuron.tasks.text import as_code, as_text, list_first, number, one_line, plural
 
+SHOWN_LEVELS = 5  # levels not seen in training that are listed
 SHOWN = 50  # files that the summary names; the manifest names all
 
 
@@ -27,6 +26,7 @@ def write_summary(manifest: Manifest, batch_run: BatchRun, picture: bytes) -> st
     parts = [
         "# " + entitle(f"{files}, {rows}, {total.predicted:,} predicted"),
         f"By version `{manifest.version}` into {as_code(location)}.",
+        *filter(None, [describe_models(batch_run.model)]),
     ]
     if failed:
         parts += [
@@ -41,13 +41,25 @@ def write_summary(manifest: Manifest, batch_run: BatchRun, picture: bytes) -> st
         parts += [
             "## Predictions",
             f"{total.extrapolated / total.predicted:.1%} were made outside the range that the model was trained on.",
+            *[
+                f"{sentence[0].upper()}{sentence[1:]}."
+                for sentence in (describe_unseen(total, as_text), describe_filled(total, as_text))
+                if sentence
+            ],
             as_picture("Predictions beside the training targets", picture),
-            f"{outside:,} predictions lie beyond all training targets and are not in the picture.",
+            f"{outside:,} predictions lie beyond all training targets; the bars at both ends show their share.",
+            *(
+                [f"Expected before the actual values are known: {error}."]
+                if (error := describe_expected(total))
+                else []
+            ),
             describe_interval(batch_run.model, manifest.settings.interval),
+            *([f"It is {describe_factor(manifest)}."] if manifest.interval_factor != 1 else []),
         ]
-        parts += write_drift(find_batch_drift(manifest, batch_run.model), batch_run.model)
+        parts += write_drift(manifest.drift, batch_run.model)
         if change := explain_change(manifest, batch_run):
-            parts += write_changes(change[1], f"Since the batch by `{change[0]}`")
+            heading, model = f"Since the batch by `{change[0]}`", batch_run.model
+            parts += write_changes(change[1], heading, terms=bool(model.terms), logarithms=model.link == "log")
         if settings.shadow:
             parts.append(f"## Shadow\n\n`{settings.shadow}` {describe_shadow(total)}.")
     written = [f"- {as_code(f'{location}/{name}')}" for name in list(manifest.files)[:SHOWN]]
@@ -87,13 +99,54 @@ def describe_shadow(total: Counts) -> str:
     return f"{moved}, and can't predict {total.shadow_missing:,}"
 
 
+def describe_factor(manifest: Manifest) -> str:
+    """Say how wide the interval is that follows actual values."""
+    return f"{manifest.interval_factor:.2f} times as wide as calibrated, by the actual values known so far"
+
+
+def describe_unseen(total: Counts, show: Callable[[object], str] = one_line) -> str:
+    """Say how many rows have levels that were not seen in training, and list the first; empty where none has.
+
+    Of a category with very many of them only some are counted by name. `show` makes names from outside safe.
+    """
+    if not total.unseen_rows:
+        return ""
+    levels = [
+        f"{show(category)} {show(level)} ({rows:,})"
+        for category, found in total.unseen.items()
+        for level, rows in sorted(found.items(), key=lambda item: -item[1])
+    ]
+    more = " or more" if any(len(found) >= MOST_UNSEEN for found in total.unseen.values()) else ""
+    counted = plural(len(levels), "level") if not more else f"{len(levels):,}{more} levels"
+    return f"{plural(total.unseen_rows, 'row')} with {counted} not seen in training: {list_first(levels, SHOWN_LEVELS)}"
+
+
+def describe_expected(total: Counts) -> str:
+    """Say which error the predictions are expected to have; empty where their version does not know it."""
+    if total.expected_rmse is None:
+        return ""
+    beyond = f", but not for the {plural(total.extrapolated, 'row')} outside the range trained on"
+    return f"RMSE {number(total.expected_rmse)}{beyond if total.extrapolated else ''}"
+
+
+def describe_filled(total: Counts, show: Callable[[object], str] = one_line) -> str:
+    """Say in which columns values were missing, and in how many rows; empty where none was."""
+    columns = [f"{show(name)} {rows:,}" for name, rows in total.filled.items()]
+    return f"rows predicted without a value, by column: {', '.join(columns)}" if columns else ""
+
+
+DESCRIBED = (describe_unseen, describe_filled)
+
+
 def _line(result: FileResult) -> str:
     return f"- {as_code(result.source.path)}: {as_text(result.error)}"
 
 
 def draw_predictions(manifest: Manifest, batch_run: BatchRun) -> bytes:
     """Draw the histogram of a batch as a PNG."""
-    from tasks.reporting.plots import draw_histogram  # Importing Matplotlib takes 0.35 s, which only this step needs.
+    from linear_neuron.tasks.reporting.plots import (
+        draw_histogram,
+    )  # Importing Matplotlib takes 0.35 s, which only this step needs.
 
     with TemporaryDirectory(prefix=TEMPORARY) as folder:
         path = Path(folder) / "histogram.png"
@@ -111,20 +164,27 @@ def report_batch(manifest: Manifest, batch_run: BatchRun) -> None:
         show_markdown(markdown, key="predict-report", description=f"Batch {manifest.batch}")
     files, rows = plural(len(manifest.inputs), "file"), plural(total.rows, "row")
     get_logger().info("%s, %s: %d predicted, %d rejected", files, rows, total.predicted, total.rejected)
+    if unseen := describe_unseen(total):
+        get_logger().warning("%s", unseen)
 
 
-def summarize(manifest: Manifest, model: ModelVersion, location: str) -> str:
+def summarize(manifest: Manifest, location: str) -> str:
     """Write a few lines for the terminal, the last one the batch's folder or URL alone."""
     manifest = manifest.of_last_run()
     total = manifest.total
     reasons = total.describe_rejects()
     shadow = f"Shadow        {manifest.settings.shadow} {describe_shadow(total)}\n" if manifest.settings.shadow else ""
-    drifted = [f"{drift.column} (PSI {drift.psi:.2f})" for drift in find_batch_drift(manifest, model) if drift.drifted]
+    unseen = f"Unseen        {text}\n" if (text := describe_unseen(total)) else ""
+    filled = f"Filled        {text}\n" if (text := describe_filled(total)) else ""
+    drifted = [f"{drift.column} (PSI {drift.psi:.2f})" for drift in manifest.drift if drift.drifted]
     drift = f"Drifted       {', '.join(drifted)}\n" if drifted else ""
+    wide = f"Interval      {describe_factor(manifest)}\n" if manifest.interval_factor != 1 else ""
+    expected = f"Expected      {text}\n" if (text := describe_expected(total)) else ""
+    rejected = f": {reasons}" if reasons else ""
     return f"""
 Model         {manifest.version}
 Files         {len(manifest.inputs):,}
 Predicted     {plural(total.predicted, "row")}, {total.extrapolated:,} of them outside the range trained on
-{shadow}{drift}Rejected      {plural(total.rejected, "row")}{f": {reasons}" if reasons else ""}
+{expected}{unseen}{filled}{shadow}{drift}{wide}Rejected      {plural(total.rejected, "row")}{rejected}
 {location}
 """

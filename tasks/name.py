@@ -1,4 +1,4 @@
-"""The name of the model that this process works for, of several on one server; most people's only model has none.
+"""The name of the model that this process works for, of several on one server; a single model needs none.
 
 LINEAR_NEURON_NAME has it: the command line sets it by `--name`, and the worker for each run by its deployment's name.
 """
@@ -6,7 +6,7 @@ LINEAR_NEURON_NAME has it: the command line sets it by `--name`, and the worker 
 import os
 import re
 
-from tasks.errors import UserError
+from linear_neuron.tasks.errors import UserError
 
 VARIABLE = "LINEAR_NEURON_NAME"
 UNNAMED = "linear-neuron"  # another way to say that the model has no name
@@ -18,7 +18,7 @@ def check_name(name: str) -> str:
     """Return a name as it is, or an empty one for the model that has none.
 
     Raises:
-        UserError: it could not stand in the names of folders, deployments and artifacts.
+        UserError: it can't be part of the names of folders, deployments and artifacts.
     """
     if not name or name == UNNAMED:
         return ""
@@ -59,21 +59,26 @@ def find_base() -> str:
     return os.environ.get("LINEAR_NEURON_STORE") or "store"
 
 
-def find_store() -> str:
-    """Find this model's own store: beside the base, or where LINEAR_NEURON_STORE_<NAME> says.
+def name_setting(name: str) -> str:
+    """Name the environment variable that says where the store of a model is."""
+    return f"LINEAR_NEURON_STORE_{name.upper().replace('-', '_')}"
 
-    It follows from the name, so that no address of a store has to come from a server.
+
+def find_store(name: str | None = None) -> str:
+    """Find a model's own store, or this model's: beside the base, or where LINEAR_NEURON_STORE_<NAME> says.
+
+    It follows from the name, so no address of a store comes from a server.
 
     Raises:
         UserError: the base has no name to which the model's could be added.
     """
-    base, name = find_base(), get_name()
+    base, name = find_base(), get_name() if name is None else name
     if not name:
         return base
-    setting = f"LINEAR_NEURON_STORE_{name.upper().replace('-', '_')}"
+    setting = name_setting(name)
     if own := os.environ.get(setting):
         return own
     folder, _, last = base.rstrip("/").rpartition("/")
     if not last.strip(".") or last.startswith("~") or folder.endswith("/"):
-        raise UserError(f"There is no place beside the store {base} for that of {name}: set {setting}.")
+        raise UserError(f"The store of {name} can't be put beside {base}: set {setting}.")
     return f"{base.rstrip('/')}-{name}"

@@ -9,18 +9,18 @@ from uuid import UUID
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from tasks.steps import get_logger, is_recorded
-from tasks.text import as_text
+from linear_neuron.tasks.steps import get_logger, is_recorded
+from linear_neuron.tasks.text import as_text
 
-PAUSE = 1  # seconds between updates, each of which is a request; more than one a second shows nobody more
-BACKOFF = 20  # times as long as an update that failed took is the pause after it, since the work waits meanwhile
+PAUSE = 1  # seconds between updates, each of which is a request
+BACKOFF = 20  # the pause after a failed update, as a multiple of its duration, since the work waits meanwhile
 
 
 class Advance(Protocol):
     """What `progress` hands to the work that it shows."""
 
     def __call__(self, count: int, text: str = "") -> None:
-        """Count so many more units as done, and show a text beside the bar."""
+        """Count more units as done, and show a text beside the bar."""
 
 
 @contextmanager

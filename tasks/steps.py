@@ -1,20 +1,34 @@
-"""What a step asks of Prefect: to be a task, a logger, artifacts and events.
+"""What a step needs of Prefect: to be a task, a logger, artifacts and events.
 
-Inside a flow run all of it is recorded at the server. Outside of one, a step is a plain function, its log lines go to
-the terminal, and artifacts and events are left out. Only this module knows the difference. It imports Prefect where
-it is needed, since that takes a second which a command that runs no flow can do without.
+Inside a flow run all of it is recorded at the server. Outside, a step is a plain function, its log lines go to the
+terminal, and artifacts and events are left out. Only this module knows the difference. It imports Prefect where it is
+needed, since that takes a second that a command without a flow need not spend.
 """
 
 import errno
 import logging
+import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property, update_wrapper, wraps
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar
 
-from tasks.errors import UnavailableError, UserError
-from tasks.name import entitle
+from linear_neuron.tasks.errors import UnavailableError, UserError
+from linear_neuron.tasks.name import entitle
+from linear_neuron.tasks.parameters import (
+    Actuals,
+    Batch,
+    Dataset,
+    ExampleInputs,
+    Parameters,
+    Period,
+    Promotion,
+    Retention,
+    Training,
+)
+from linear_neuron.tasks.text import list_first
 
 if TYPE_CHECKING:
     from prefect import Task
@@ -23,6 +37,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 PLAIN_LOGGER = logging.getLogger("linear_neuron")
+GROUPS: tuple[tuple[str, type[Parameters]], ...] = (
+    ("batch", Batch),
+    ("actuals", Actuals),
+    ("period", Period),
+    ("dataset", Dataset),
+    ("training", Training),
+    ("table", ExampleInputs),
+    ("promotion", Promotion),
+    ("retention", Retention),
+)
+FIELDS = {group: set(model.model_fields) for group, model in GROUPS}
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
@@ -45,7 +70,7 @@ def is_deployed() -> bool:
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether asking again may help: it does not where the user has something to mend."""
+    """Whether asking again may help: it does not help where the user has to fix something."""
     return isinstance(error, UnavailableError) or not isinstance(error, UserError)
 
 
@@ -53,9 +78,9 @@ REFUSALS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, 
 
 
 def _explain(fn: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a function so that it says in one sentence that the machine refuses, or an object store does not answer.
+    """Wrap a function so that an error of the machine or of an object store becomes one sentence.
 
-    The former is a disk that is full, broken or read-only, or too many open files.
+    Errors of the machine are a disk that is full, broken or read-only, and too many open files.
     """
 
     @wraps(fn)
@@ -65,17 +90,43 @@ def _explain(fn: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             if sentence := _find_sentence(error):
                 raise sentence from error
+            if isinstance(error, UserError) and is_deployed() and (names := name_fields(str(error), _list_groups())):
+                error.args = (f"{error} In the form: {names}.",)
             raise
 
     return explained
 
 
+def _list_groups() -> set[str]:
+    """List the groups of parameters that the form of this run's flow has."""
+    from prefect import runtime
+
+    return set(runtime.flow_run.get_parameters())
+
+
+def name_fields(message: str, groups: Collection[str]) -> str:
+    """Name the fields of Prefect's form whose flags a message advises; empty where it was done before.
+
+    Args:
+        message: what went wrong.
+        groups: those that the form has.
+    """
+    found: dict[str, None] = {}
+    for group, flag in re.findall(r"--(?:(\w+)\.)?([a-z]+(?:-[a-z]+)*)", message):
+        name = flag.replace("-", "_")
+        for owner, fields in FIELDS.items():
+            if owner in groups and name in fields and owner == (group or owner):
+                found[f"{name.replace('_', ' ').title()} of {owner}"] = None
+                break
+    return "" if " In the form: " in message else ", ".join(found)
+
+
 def _find_sentence(error: Exception) -> UserError | None:
-    """Put in a sentence what the machine or an object store refuses; None for any other error."""
+    """Describe an error of the machine or of an object store in one sentence; None for any other error."""
     if isinstance(error, OSError) and error.errno in REFUSALS:
         reason = f"{error.strerror}: {error.filename}" if error.filename else error.strerror
-        return UserError(f"This machine refuses to go on: {reason}. Mend its space, permissions or limits.")
-    # The S3 client is an optional extra, so its errors can only be told by their module; s3fs makes OSErrors of some.
+        return UserError(f"This machine can't go on: {reason}. Free disk space, or check permissions and limits.")
+    # The S3 client is an optional extra, so its errors are recognized by their module; s3fs makes OSErrors of some.
     for known in (error, error.__cause__ if isinstance(error, OSError) else None):
         if "botocore" in type(known).__module__:
             return UnavailableError(f"The object store does not answer as it should: {error}. Try again when it does.")
@@ -117,7 +168,11 @@ class Step(Generic[P, R]):
             from prefect.context import TagsContext
 
             with TagsContext(current_tags=set()):  # With the flow's tags, each task would ask the server for a slot.
-                return self.recorded(*args, **kwargs)
+                try:
+                    return self.recorded(*args, **kwargs)
+                except Exception:
+                    _send_log()
+                    raise
         for retries_left in range(self.limits["retries"], -1, -1):
             try:
                 return self._try(*args, **kwargs)
@@ -141,7 +196,7 @@ class Step(Generic[P, R]):
 
 
 class StepTimeoutError(TimeoutError):
-    """The step's own time-out, told apart from those of what the step calls."""
+    """The step's own time-out, as opposed to those of what the step calls."""
 
 
 def task(
@@ -152,9 +207,40 @@ def task(
     return lambda fn: Step(name, fn, limits)
 
 
+def _send_log() -> None:
+    """Send all log lines to the server, which otherwise has the last ones up to two seconds after the run's end.
+
+    The page of a run that has ended does not ask for more lines, so it would not show why the run failed.
+    """
+    from prefect.logging.handlers import APILogWorker
+
+    APILogWorker.instance().drain()
+
+
 def _may_retry(task: Any, run: Any, state: Any) -> bool:
     error = state.result(raise_on_failure=False)
     return not isinstance(error, BaseException) or is_transient(error)
+
+
+def name_run(flow: str, describe: Callable[[dict[str, Any]], str] = lambda _: "") -> Callable[[], str]:
+    """Return what names each run of a flow, such as `sales: predict inbox`, so that a list of runs can be read.
+
+    Args:
+        flow: What the name begins with.
+        describe: Says in a few words what the run is about, from its parameters.
+    """
+
+    def name() -> str:
+        from prefect import runtime
+
+        return entitle(f"{flow} {describe(runtime.flow_run.get_parameters())}".rstrip())
+
+    return name
+
+
+def name_paths(paths: list[str]) -> str:
+    """Name the first path without its folder, and count the others, such as `sales.csv and 2 more`."""
+    return list_first([PurePath(path).name for path in paths], 1)
 
 
 def get_logger() -> Any:
@@ -196,7 +282,7 @@ def show_table(rows: list[dict[str, Any]], key: str, description: str) -> None:
 
 
 def _show(create: Callable[..., object], key: str, description: str, **content: Any) -> None:
-    """Make an artifact; where the server is gone the work goes on, since its files say the same."""
+    """Make an artifact; where the server is gone the work goes on, since the files hold the same."""
     import httpx
 
     try:
@@ -215,12 +301,17 @@ def announce(event: str, resource_id: str, resource_name: str, payload: dict[str
 
 
 def _say_once(record: logging.LogRecord) -> bool:
-    """Say a user's mistake once, in its sentence alone; a traceback would bury it."""
+    """Log a user's mistake once, as its sentence alone; a traceback would bury it.
+
+    That a task is completed is not logged: the UI shows it elsewhere, and only the first twenty lines of a log at once.
+    """
+    if record.name == "prefect.task_runs" and record.getMessage() == "Finished in state Completed()":
+        return False
     error = record.exc_info[1] if record.exc_info else None
     if not isinstance(error, UserError):
         return True
     record.exc_info, record.msg, record.args = None, str(error), ()
-    said = hasattr(error, "said")  # by the task; the flow that it ends would say it again.
+    said = hasattr(error, "said")  # by the task; the flow that it ends would log it again.
     error.said = True  # type: ignore[attr-defined]
     return not said
 

@@ -1,26 +1,19 @@
 """Actuals: from files of what became known to how good the predictions were."""
 
-from pathlib import PurePath
+from prefect import flow
 
-from prefect import flow, runtime
-
-from tasks.actuals.promises import check_promises
-from tasks.actuals.run import check_failures, find_actuals, look_up, read_actuals, record
-from tasks.name import entitle
-from tasks.parameters import Actuals
-from tasks.reporting.actuals import report_actuals
-from tasks.reporting.history import show_history
-from tasks.steps import end_as
-
-
-def run_name() -> str:
-    """Name the run, such as `actuals sales-2026-11.csv`, so that runs can be told apart in a list."""
-    inputs = runtime.flow_run.get_parameters()["actuals"].inputs
-    more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
-    return entitle(f"actuals {PurePath(inputs[0]).name}{more}")
+from linear_neuron.tasks.lineage import note_actuals, trace
+from linear_neuron.tasks.monitoring.check_performance import check_performance
+from linear_neuron.tasks.monitoring.follow_actuals import follow_actuals
+from linear_neuron.tasks.monitoring.record import check_failures, find_actuals, read_actuals, record
+from linear_neuron.tasks.parameters import Actuals
+from linear_neuron.tasks.reporting.actuals_report import report_actuals
+from linear_neuron.tasks.reporting.history import show_history
+from linear_neuron.tasks.steps import end_as, name_paths, name_run
 
 
-@flow(name="actuals", flow_run_name=run_name)
+@flow(name="actuals", flow_run_name=name_run("actuals", lambda given: name_paths(given["actuals"].inputs)))
+@trace
 def actuals(actuals: Actuals = Actuals()) -> str:
     """Compare what became known with each key's last prediction before, and keep how good that was.
 
@@ -31,11 +24,15 @@ def actuals(actuals: Actuals = Actuals()) -> str:
         The folder or URL of all actuals in the store.
     """
     new = find_actuals(actuals)
-    if not new.inputs:
+    if not new.inputs and not new.lookup:
+        follow_actuals()  # a killed run may have recorded more than it followed and checked
+        check_performance(actuals.tolerance)
         return end_as("Unchanged" if new.known else "Empty", "There are no new actuals.", new.location)
-    truths, errors = read_actuals(new)
-    entries = record(new, truths, errors, look_up(new, truths))
-    check_promises(entries, actuals.tolerance)
+    values, errors = read_actuals(new)
+    entries, errors = record(new, values, errors)
+    note_actuals(entries, new)
+    follow_actuals()
+    check_performance(actuals.tolerance)
     report_actuals(entries)
     show_history()
     check_failures(new, errors)

@@ -1,29 +1,21 @@
 """Predict: from files of inputs to files of predictions."""
 
-from pathlib import PurePath
+from prefect import flow
 
-from prefect import flow, runtime
-
-from tasks.name import entitle
-from tasks.parameters import Batch
-from tasks.reporting.predict import report_batch
-from tasks.scoring.batch import check_failures, invalidate_manifest, publish_batch, start_batch
-from tasks.scoring.drift import watch_batch
-from tasks.scoring.groups import score_groups
-from tasks.scoring.inputs import find_inputs
-from tasks.scoring.load import load_predictions
-from tasks.scoring.plan import plan_batch
-from tasks.steps import end_as
+from linear_neuron.tasks.lineage import note_batch, trace
+from linear_neuron.tasks.monitoring.drift import find_batch_drift, watch_batch
+from linear_neuron.tasks.parameters import Batch
+from linear_neuron.tasks.reporting.batch_report import report_batch
+from linear_neuron.tasks.scoring.batch import check_files, open_batch, publish_batch, set_aside, sum_up
+from linear_neuron.tasks.scoring.done import move_done
+from linear_neuron.tasks.scoring.load import load_predictions
+from linear_neuron.tasks.scoring.plan import find_inputs, plan_batch
+from linear_neuron.tasks.scoring.run import score_groups
+from linear_neuron.tasks.steps import end_as, name_paths, name_run
 
 
-def run_name() -> str:
-    """Name the run, such as `predict inbox`, so that runs can be told apart in a list."""
-    inputs = runtime.flow_run.get_parameters()["batch"].inputs
-    more = f" and {len(inputs) - 1} more" if len(inputs) > 1 else ""
-    return entitle(f"predict {PurePath(inputs[0]).name}{more}")
-
-
-@flow(name="predict", flow_run_name=run_name)
+@flow(name="predict", flow_run_name=name_run("predict", lambda given: name_paths(given["batch"].inputs)))
+@trace
 def predict(batch: Batch = Batch()) -> str:
     """Predict files with the champion: for each a file of predictions and one of rejects, and a manifest for all.
 
@@ -33,16 +25,19 @@ def predict(batch: Batch = Batch()) -> str:
     Returns:
         Where the predictions are: their folder or URL.
     """
-    root, files = find_inputs(batch)
-    if not files:
-        return end_as("Empty", "There is no file to predict.", root)
-    batch_run = start_batch(batch, root)
-    groups, kept = plan_batch(files, batch_run)
-    invalidate_manifest(groups, batch_run)
-    results = score_groups(groups, kept, batch_run)
-    manifest = publish_batch(results, files, batch_run)
-    load_predictions(manifest, batch_run)
-    watch_batch(manifest, batch_run)
-    report_batch(manifest, batch_run)
-    check_failures(manifest, batch_run)
+    inputs = find_inputs(batch)
+    if not inputs.files:
+        return end_as("Empty", "There is no file to predict.", inputs.root)
+    with open_batch(batch, inputs) as batch_run:
+        groups, kept = plan_batch(inputs.files, batch_run)
+        replaced = set_aside(groups, kept, batch_run)
+        results = score_groups(groups, kept, batch_run)
+        manifest = find_batch_drift(sum_up(results, replaced, inputs.files, batch_run), batch_run.model)
+        manifest = publish_batch(manifest, batch_run)
+        load_predictions(manifest, batch_run)
+        note_batch(manifest, batch_run)
+        move_done(manifest, batch_run)
+        watch_batch(manifest, bool(batch.output))
+        report_batch(manifest, batch_run)
+        check_files(manifest, batch_run)
     return batch_run.location

@@ -1,34 +1,46 @@
-"""Retrain: from the dataset to a published version of the model, and to a new champion if it deserves to be one."""
+"""Retrain: from the dataset to a published version of the model, and to a new champion if it is good enough."""
 
 from datetime import UTC, datetime
+from typing import Any
 
-from prefect import flow, runtime
+from prefect import flow
 
-from tasks.dataset.sources import download
-from tasks.dataset.split import extract_features, split
-from tasks.name import entitle
-from tasks.parameters import Dataset, ExampleInputs, Promotion, Retention, Training
-from tasks.registry.drift import watch_rows
-from tasks.registry.promotion import apply_decisions, check_age, compare
-from tasks.registry.retention import clean
-from tasks.registry.versions import NewVersion, UnchangedVersion, begin, publish
-from tasks.reporting.history import show_history
-from tasks.reporting.retrain import draw, prepare, report, write_predictions
-from tasks.steps import end_as
-from tasks.training.describe import describe
-from tasks.training.metrics import evaluate
-from tasks.training.train import train
+from linear_neuron.tasks.dataset.sources import download
+from linear_neuron.tasks.dataset.split import check_features, split
+from linear_neuron.tasks.features.auto import choose
+from linear_neuron.tasks.lineage import note_table, note_version, trace
+from linear_neuron.tasks.monitoring.drift import watch_rows
+from linear_neuron.tasks.parameters import Dataset, ExampleInputs, Promotion, Retention, Training
+from linear_neuron.tasks.registry.promotion import apply_decisions, check_age, compare, find_refusal
+from linear_neuron.tasks.registry.retention import clean
+from linear_neuron.tasks.registry.versions import NewVersion, UnchangedVersion, begin, publish
+from linear_neuron.tasks.reporting.approval import offer_versions
+from linear_neuron.tasks.reporting.history import show_history
+from linear_neuron.tasks.reporting.retrain_report import (
+    draw,
+    import_libraries,
+    report,
+    show_unchanged,
+    write_predictions,
+)
+from linear_neuron.tasks.steps import end_as, name_run
+from linear_neuron.tasks.training.describe import describe
+from linear_neuron.tasks.training.findings import look
+from linear_neuron.tasks.training.fit_data import prepare_fit
+from linear_neuron.tasks.training.metrics import evaluate
+from linear_neuron.tasks.training.train import train
+from linear_neuron.tasks.training.training_process import prepare
 
 
-def run_name() -> str:
-    """Name the run, such as `retrain RM notebook 2026-11-23`, so that runs can be told apart in a list."""
-    parameters = runtime.flow_run.get_parameters()
-    features = "+".join(parameters["dataset"].features)
-    training = parameters["training"].resolve(parameters["dataset"].is_own)
-    return entitle(f"retrain {features} {training.recipe_name} {datetime.now(UTC):%Y-%m-%d}")
+def describe_run(given: dict[str, Any]) -> str:
+    """Say what a run is about, such as `RM notebook 2026-11-23`."""
+    dataset, training = given["dataset"], given["training"]
+    recipe = training.resolve(dataset.is_own).recipe_name
+    return f"{'+'.join(dataset.entries)} {recipe} {datetime.now(UTC):%Y-%m-%d}"
 
 
-@flow(name="retrain", flow_run_name=run_name)
+@flow(name="retrain", flow_run_name=name_run("retrain", describe_run))
+@trace
 def retrain(
     dataset: Dataset = Dataset(),
     training: Training = Training(),
@@ -48,28 +60,40 @@ def retrain(
         force: Train even if nothing has changed since an existing version.
 
     Returns:
-        The version's folder or URL; in a state named Unchanged if it is one that was there already.
+        The version's folder or URL; in a state named Unchanged if it is one that was there already, and Refused if the
+        new one is not promoted.
     """
     training = training.resolve(dataset.is_own)
+    dataset, auto = choose(dataset)
     snapshot = download(dataset)
-    all_columns = split(snapshot, dataset, training.validation_split)
-    apply_decisions(all_columns, promotion)  # those of runs that were killed
-    watch_rows(snapshot, all_columns, dataset)
+    note_table(dataset, snapshot)
+    rows = split(snapshot, dataset, training.validation_split)
+    apply_decisions(rows, promotion)  # those of runs that were killed
+    watch_rows(snapshot, rows, dataset)
     check_age(promotion)
     new_version = begin(snapshot.origin.sha256, dataset, training, table, force)
     prepare(needed=isinstance(new_version, NewVersion))
     if isinstance(new_version, UnchangedVersion):
+        show_unchanged(new_version.version)
+        offer_versions()
         return end_as("Unchanged", f"Nothing has changed since {new_version.version}.", new_version.location)
+    import_libraries()  # while the training process imports Keras
     folder = new_version.folder
-    rows = extract_features(all_columns, dataset)
-    evaluation = evaluate(rows, train(rows, training, folder), table)
-    write_predictions(rows, evaluation, folder)
-    draw(rows, evaluation, folder)
-    model = describe(new_version, snapshot, rows, evaluation)
-    decision = compare(model, evaluation.predicted["test"], all_columns, promotion)
-    report(model, evaluation, decision, all_columns, folder)
+    rows = check_features(rows)
+    data = prepare_fit(rows, training)
+    findings = look(data, snapshot, dataset, auto)  # while the training process imports Keras
+    evaluation = evaluate(data, train(data, training, folder), table)
+    write_predictions(data.split, evaluation, folder)
+    draw(data.split, evaluation, folder)
+    model = describe(new_version, snapshot, evaluation, auto, findings)
+    decision = compare(model, evaluation.predicted["test"], rows, promotion, evaluation.rolled)
+    report(model, evaluation, decision, rows, folder, findings)
     publish(model.version, folder)
-    apply_decisions(all_columns, promotion)
+    note_version(model)
+    apply_decisions(rows, promotion)
     clean(retention)
     show_history()
+    offer_versions()
+    if refusal := find_refusal(model.version):
+        return end_as("Refused", refusal, new_version.location)
     return new_version.location

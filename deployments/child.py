@@ -1,25 +1,30 @@
 """A child process that runs a module of Python, and ends with whoever started it, however that one ended.
 
-Its program is `python -P -m deployments.child MODULE [ARGUMENT ...]`, with a pipe from the parent as standard input.
+Its program is `python -P -m linear_neuron.deployments.child MODULE [ARGUMENT ...]`, with a pipe from the parent as
+standard input.
 """
 
 import os
 import runpy
 import signal
+import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO
+
+from linear_neuron.tasks.process import watch_parent
 
 STOP_SECONDS = 15  # How long a child may take to end by itself.
 Child = subprocess.Popen[bytes]
 
 
 @contextmanager
-def run_child(*arguments: str, log: IO[bytes] | None = None, umask: int = -1) -> Iterator[Child]:
+def run_child(
+    *arguments: str, log: IO[bytes] | None = None, umask: int = -1, sockets: Sequence[socket.socket] = ()
+) -> Iterator[Child]:
     """Run a module as a child, and end it with the context: politely, and then with all that it started.
 
     It has a session of its own, so that a Ctrl-C in the terminal reaches us alone and we choose the order of the end.
@@ -28,10 +33,12 @@ def run_child(*arguments: str, log: IO[bytes] | None = None, umask: int = -1) ->
         arguments: The module's name, and what its command line has after it.
         log: Where its output goes, if not where ours goes.
         umask: Permissions that its files do not get; -1 for ours.
+        sockets: What it inherits; their numbers are added to its command line.
     """
-    command = [sys.executable, "-P", "-m", "deployments.child", *arguments]
+    files = [listener.fileno() for listener in sockets]
+    command = [sys.executable, "-P", "-m", "linear_neuron.deployments.child", *arguments, *map(str, files)]
     child = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=log, stderr=log, umask=umask, start_new_session=True
+        command, stdin=subprocess.PIPE, stdout=log, stderr=log, umask=umask, start_new_session=True, pass_fds=files
     )
     try:
         yield child
@@ -48,14 +55,14 @@ def run_child(*arguments: str, log: IO[bytes] | None = None, umask: int = -1) ->
             signal.signal(number, handler)
 
 
-def _end_with_parent() -> None:
-    os.read(0, 1)  # Nobody writes, so it returns when the parent closes its end or dies.
+def _end_group() -> None:
+    """End this process and, if it does not end in time, all that it started."""
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(STOP_SECONDS)
     os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    watch_parent(_end_group)
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

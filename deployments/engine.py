@@ -2,7 +2,7 @@
 
 import runpy
 
-from tasks.training.process import warm_up
+from linear_neuron.tasks.training.training_process import warm_up
 
 if __name__ == "__main__":
     warm_up()

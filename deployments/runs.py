@@ -5,19 +5,20 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import httpx
+from filelock import FileLock, Timeout
 from prefect import Flow, tags
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, PREFECT_HOME, temporary_settings
 
-from deployments.prepare import locate_up_file
-from tasks.errors import UserError
-from tasks.name import get_name
-from tasks.steps import PLAIN_LOGGER, RUN_LOGGERS
+from linear_neuron.deployments.server_settings import locate_up_file
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.name import get_name
+from linear_neuron.tasks.steps import PLAIN_LOGGER, RUN_LOGGERS
 
 R = TypeVar("R")
 
@@ -94,14 +95,19 @@ def find_api() -> str | None:
 
 
 def _find_stack() -> str | None:
-    """Read the address in UP_FILE; None where the process that wrote it is gone or its server does not answer."""
+    """Read the address in UP_FILE; None where no stack holds its lock, or its server does not answer.
+
+    Who holds the lock also holds the port, so nobody else can answer there and be sent the auth string.
+    """
+    up_file = locate_up_file(PREFECT_HOME.value())
     try:
-        stack = json.loads(locate_up_file(PREFECT_HOME.value()).read_text())
-        os.kill(stack["pid"], 0)  # Nothing is sent; it raises for a process that is gone.
-        httpx.get(f"{stack['url']}/health", timeout=5).raise_for_status()
-    except (OSError, ValueError, httpx.HTTPError):
+        url = str(json.loads(up_file.read_text())["url"])
+        with suppress(Timeout), FileLock(up_file.with_suffix(".lock"), timeout=0):
+            return None
+        httpx.get(f"{url}/health", timeout=5).raise_for_status()
+    except (OSError, ValueError, LookupError, TypeError, httpx.HTTPError):
         return None
-    return str(stack["url"])
+    return url
 
 
 @contextmanager

@@ -1,9 +1,12 @@
 """The Prefect server that `up` starts: on SQLite writers wait for each other, and pages of other sites are refused.
 
-Run as `python -P -m deployments.server`, with Prefect's own settings for the address and everything else.
+Run as `python -P -m linear_neuron.deployments.server FILE ...`: the numbers of inherited sockets that listen already,
+so that nobody else can answer at its address. Everything else is in Prefect's own settings.
 """
 
 import ipaddress
+import socket
+import sys
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -14,9 +17,7 @@ from prefect.server.database import dependencies
 from prefect.server.database.configurations import AioSqliteConfiguration
 from prefect.settings import (
     PREFECT_API_DATABASE_CONNECTION_URL,
-    PREFECT_SERVER_API_HOST,
     PREFECT_SERVER_API_KEEPALIVE_TIMEOUT,
-    PREFECT_SERVER_API_PORT,
     PREFECT_SERVER_CORS_ALLOWED_ORIGINS,
     PREFECT_SERVER_LOGGING_LEVEL,
 )
@@ -106,20 +107,22 @@ async def _refuse(reason: str, scope: Scope, receive: Receive, send: Send) -> No
         await PlainTextResponse(f"{reason}\n", 403)(scope, receive, send)
 
 
-def serve() -> None:
-    """Serve Prefect's API and UI until SIGTERM."""
+def serve(sockets: list[socket.socket]) -> None:
+    """Serve Prefect's API and UI on sockets that listen already, until SIGTERM."""
     database = PREFECT_API_DATABASE_CONNECTION_URL.value()
     if database.startswith("sqlite"):
         dependencies.MODELS_DEPENDENCIES["database_config"] = WaitingSqlite(database)
-    uvicorn.run(
+    config = uvicorn.Config(
         Guard(create_app(final=True), PREFECT_SERVER_CORS_ALLOWED_ORIGINS.value().split(",")),
-        host=PREFECT_SERVER_API_HOST.value(),
-        port=PREFECT_SERVER_API_PORT.value(),
         log_level=PREFECT_SERVER_LOGGING_LEVEL.value().lower(),
         timeout_keep_alive=PREFECT_SERVER_API_KEEPALIVE_TIMEOUT.value(),
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+    server = uvicorn.Server(config)
+    server.run(sockets)
+    if not server.started:
+        sys.exit(1)
 
 
 if __name__ == "__main__":
-    serve()
+    serve([socket.socket(fileno=int(file)) for file in sys.argv[1:]])

@@ -26,15 +26,19 @@ from prefect.states import Cancelled, Crashed
 from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
-from tasks.name import FOLDERS, VARIABLE, check_name, find_base, name_folder
-from tasks.storage.store import Store
+from linear_neuron.tasks.name import FOLDERS, VARIABLE, check_name, find_base, name_folder
+from linear_neuron.tasks.storage.store import Store, make_folders
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from prefect.client.schemas.responses import DeploymentResponse
 
-TRAINING = "flows.retrain.retrain"  # entrypoint of the flow that trains
+TRAINING = "linear_neuron.flows.retrain.retrain"  # entrypoint of the flow that trains
+READS = {
+    "linear_neuron.flows.predict.predict": ("inbox",),
+    "linear_neuron.flows.actuals.actuals": ("actuals",),
+}  # folders that a flow looks into
 STOP_SECONDS = 12  # How long a stopped worker may take to end its runs and say so.
 
 
@@ -44,7 +48,7 @@ class NeuronJob(ProcessJobConfiguration):
     def prepare_for_flow_run(
         self, flow_run: FlowRun, deployment: "DeploymentResponse | None" = None, *args: Any, **kwargs: Any
     ) -> None:
-        """Set the command, the folder and the environment, so that no run's variables can.
+        """Set the command, the folder and the environment, so that no run can choose them.
 
         A command of ours also spares Prefect a process that would prepare a workspace (1.5 s a run). The folder is a
         new and empty one for each run, since Python would import what lies there. The deployment's name says whose
@@ -58,7 +62,7 @@ class NeuronJob(ProcessJobConfiguration):
         # A worker that serves metrics holds their port, its settings go before those in `env`, and a run would crash.
         quiet = ["env", "PREFECT_CLIENT_METRICS_ENABLED=false"]
         trains = deployment is not None and deployment.entrypoint == TRAINING
-        engine = "deployments.engine" if trains else "prefect.engine"
+        engine = "linear_neuron.deployments.engine" if trains else "prefect.engine"
         self.command = command_to_string([*quiet, sys.executable, "-P", "-m", engine])
         self.working_dir = None
         self.env = {
@@ -67,10 +71,8 @@ class NeuronJob(ProcessJobConfiguration):
             "LINEAR_NEURON_FOLDER": folder,
             VARIABLE: name,
         }
-        if name:
-            for own in FOLDERS:
-                with suppress(OSError):  # Where it can't be made, the run says so.
-                    Path(folder, name_folder(own, name)).mkdir(exist_ok=True)
+        looked_into = READS.get(deployment.entrypoint or "", ()) if deployment else ()  # People see where files go.
+        make_folders(f"{folder.rstrip('/')}/{name_folder(own, name)}" for own in (FOLDERS if name else looked_into))
         super().prepare_for_flow_run(flow_run, deployment, *args, **kwargs)
 
 
@@ -111,7 +113,7 @@ class NeuronWorker(ProcessWorker):
         return await super().get_and_submit_flow_runs()
 
     async def run(self, flow_run: FlowRun, configuration: Any, task_status: Any = None) -> ProcessWorkerResult:
-        """Run a flow in a subprocess; when the worker is stopped meanwhile, say so in the run's state."""
+        """Run a flow in a subprocess; a run whose worker is stopped meanwhile ends Crashed with that reason."""
         try:
             return await super().run(flow_run, configuration, task_status)
         except get_cancelled_exc_class():

@@ -1,4 +1,4 @@
-"""What has to stand before a server of our own can start: its folder, its address and its settings."""
+"""What a server of our own needs before it can start: its folder, its address and its settings."""
 
 import ipaddress
 import json
@@ -10,11 +10,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from tasks.errors import UserError
-from tasks.name import find_base
-from tasks.storage.store import Store
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.name import find_base
+from linear_neuron.tasks.storage.store import Store
 
 UP_FILE = "prefect/up.json"  # In the store, while the server answers: {"url": of its API, "pid": of this process}.
+BACKLOG = 2048  # connections that wait while the server starts; the default of its library
 SERVER_SETTINGS = {
     "PREFECT_SERVER_UI_API_URL": "/api",  # Relative, so that the UI works on any port and behind any name.
     "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
@@ -24,16 +25,22 @@ SERVER_SETTINGS = {
 }
 
 
-def prepare_server(stack: ExitStack, host: str, port: int, once: bool) -> Path:
-    """Check what a server needs, and put its settings into the environment. Returns the folder of its state."""
+def prepare_server(stack: ExitStack, host: str, port: int, once: bool) -> tuple[Path, list[socket.socket]]:
+    """Check what a server needs, and put its settings into the environment.
+
+    Returns:
+        The folder of the server's state, and the sockets that it is to listen on. They hold the port until `stack`
+        ends, so whatever answers there is our server: no other can come in between.
+    """
     auth = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
-    if not auth and not _is_loopback(host):
+    if not auth and not is_loopback(host):
         raise UserError(
             f"--host {host} would let the network run code here: set PREFECT_SERVER_API_AUTH_STRING=user:password."
         )
     home = _make_home()
     stack.enter_context(_claim(locate_up_file(home)))
-    port = _find_port(host, port, once)
+    sockets = _listen(stack, host, port, once)
+    port = sockets[0].getsockname()[1]
     any_address = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - to be reached by us, not listened on
     url = f"http://{any_address.get(host, f'[{host}]' if ':' in host else host)}:{port}"
     os.environ |= {
@@ -51,10 +58,11 @@ def prepare_server(stack: ExitStack, host: str, port: int, once: bool) -> Path:
         settings["PREFECT_API_AUTH_STRING"] = auth
     for name, value in settings.items():
         os.environ.setdefault(name, value)
-    return home
+    return home, sockets
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -89,7 +97,7 @@ def _claim(up_file: Path) -> Iterator[None]:
     """
     up_file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(up_file.with_suffix(".lock"), timeout=0):
+        with FileLock(up_file.with_suffix(".lock"), timeout=1):  # A command may hold it while it looks.
             yield
     except Timeout:
         try:
@@ -100,16 +108,25 @@ def _claim(up_file: Path) -> Iterator[None]:
         raise UserError(f"A stack {where} on this store; use that one, or stop it first.") from None
 
 
-def _find_port(host: str, port: int, any_other: bool) -> int:
-    try:
-        family, kind, _, _, (address, *_) = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((address, port))
-            return int(probe.getsockname()[1])
-    except OSError as error:
-        if any_other and port:
-            return _find_port(host, 0, any_other=False)
-        raise UserError(
-            f"The server can't listen on {host} port {port} ({error.strerror}): choose others by --host and --port."
-        ) from error
+def _listen(stack: ExitStack, host: str, port: int, any_other: bool) -> list[socket.socket]:
+    """Listen on every address of a host, on one port of them all: `localhost` may have two."""
+    with ExitStack() as opened:
+        sockets: list[socket.socket] = []
+        try:
+            addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+            for family, address in dict.fromkeys((family, address[0]) for family, _, _, _, address in addresses):
+                listener = opened.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                listener.bind((address, sockets[0].getsockname()[1] if sockets else port))
+                listener.listen(BACKLOG)  # Only then no other process can listen there.
+                sockets.append(listener)
+        except OSError as error:
+            if any_other and port:
+                return _listen(stack, host, 0, any_other=False)
+            raise UserError(
+                f"The server can't listen on {host} port {port} ({error.strerror}): choose others by --host and --port."
+            ) from error
+        stack.push(opened.pop_all())
+    return sockets

@@ -18,20 +18,35 @@ for _name in ("PREFECT_API_URL", "PREFECT_PROFILE", "LINEAR_NEURON_STORE", "LINE
     os.environ.pop(_name, None)
 os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
-os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"  # See tasks.scoring.groups.
+os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"  # See linear_neuron.tasks.scoring.run.
 
 from moto.server import ThreadedMotoServer
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
 from upath import UPath
 
-from flows.retrain import retrain
-from tasks.model import Histogram, ModelVersion
-from tasks.parameters import Dataset
-from tasks.storage.store import Store
+from linear_neuron.flows.retrain import retrain
+from linear_neuron.tasks.model import Histogram, ModelVersion
+from linear_neuron.tasks.parameters import Dataset
+from linear_neuron.tasks.storage.store import Store
 from tests.deployments.helpers import Stack, Webhook
 from tests.helpers import Run, make_version
 from tests.postgres import Postgres, run_postgres
+
+TESTS = Path(__file__).parent
+SHARED = ("silenced", "guarded_server", "stack")  # what is started once, so that its tests stay in one process
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests of one file, stack or server in one process, and mark those of servers and faults as slow."""
+    for item in items:
+        used = getattr(item, "fixturenames", ())
+        shared = next((name for name in SHARED if name in used), item.nodeid.partition("::")[0])
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(shared))
+        if item.path.is_relative_to(TESTS / "deployments") or item.path.is_relative_to(TESTS / "faults"):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(scope="session")
@@ -121,7 +136,7 @@ def run_cli(server: str, store: Store) -> Run:
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-c", "from deployments.cli import main; main()", *arguments],
+            [sys.executable, "-c", "from linear_neuron.deployments.cli import main; main()", *arguments],
             env=os.environ | {"PREFECT_API_URL": server} | environment,
             capture_output=True,
             text=True,

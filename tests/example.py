@@ -1,4 +1,4 @@
-"""The worked example of the README, by its own commands: a table that grows month by month, and whose slope shifts."""
+"""The example of docs/own-tables.md, by its own commands: a table that grows month by month, and whose slope shifts."""
 
 import csv
 import subprocess
@@ -7,20 +7,20 @@ from pathlib import Path
 
 import numpy as np
 
-README = Path(__file__).parents[1] / "README.md"
+PAGE = Path(__file__).parents[1] / "docs" / "own-tables.md"
 FEATURE, TARGET = "area", "price"
 DATASET = {"source": "sales", "features": [FEATURE], "target": TARGET, "time": "sold_on"}
 MONTHS = 18
 
 
 def read_script() -> str:
-    """Read from the README the program that makes the table."""
-    return README.read_text().partition("$ cat > sales.py <<'END'\n")[2].partition("\nEND\n")[0] + "\n"
+    """Read from the page the program that makes the table."""
+    return PAGE.read_text().partition("$ cat > sales.py <<'END'\n")[2].partition("\nEND\n")[0] + "\n"
 
 
 def read_commands() -> list[str]:
-    """Read from the README the commands on the example, a line each."""
-    block = README.read_text().partition("\nEND\n")[2].partition("\n```")[0]
+    """Read from the page the commands on the example, a line each."""
+    block = PAGE.read_text().partition("\nEND\n")[2].partition("\n```")[0]
     return [line.removeprefix("$ ") for line in block.splitlines() if line.startswith("$ ")]
 
 

@@ -1,7 +1,7 @@
 """Months in the life of a model of homes: what is sold, what is asked, and what becomes known, as files.
 
 The price of a home rises faster than its area. Among the small homes of the first months a line fits well; then large
-ones come, for which it is wrong, until it is fitted anew.
+ones come, for which it is wrong, until it is fitted again.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ NOISE = 20.0
 
 
 def write_month(folder: Path, month: str, rows: int, areas: tuple[int, int]) -> None:
-    """Write the files of a month: `ask/` without prices, `truth/` with them alone, `sales/` with all."""
+    """Write the files of a month: `ask/` without prices, `sold/` with them alone, `sales/` with all."""
     rng = np.random.default_rng([int(month.replace("-", "")), rows])
     area, day = rng.uniform(*areas, rows).round(1), np.sort(rng.integers(1, 29, rows))
     price = 50 + 2 * area + 0.01 * area**2 + rng.normal(0, NOISE, rows)
@@ -24,7 +24,7 @@ def write_month(folder: Path, month: str, rows: int, areas: tuple[int, int]) -> 
         for number, (d, a, p) in enumerate(zip(day, area, price, strict=True))
     ]
     _write(folder / "ask" / f"{month}.csv", "id,area", (f"{name},{a}" for name, _, a, _ in homes))
-    _write(folder / "truth" / f"{month}.csv", "id,price", (f"{name},{p:.1f}" for name, _, _, p in homes))
+    _write(folder / "sold" / f"{month}.csv", "id,price", (f"{name},{p:.1f}" for name, _, _, p in homes))
     _write(folder / "sales" / f"{month}.csv", "id,sold_on,area,price", (f"{n},{d},{a},{p:.1f}" for n, d, a, p in homes))
 
 

@@ -20,7 +20,7 @@ HEAD = "| after runs | worker MB | server MB | `up` MB | prefect.db MB | s for t
 
 def measure(stack: Stack) -> list[str]:
     """The memory of worker, server and `up`, and the size of the database, all in MB."""
-    memory = {"worker start": 0.0, "deployments.server": 0.0, " up --port": 0.0}
+    memory = {"worker start": 0.0, "linear_neuron.deployments.server": 0.0, " up --port": 0.0}
     for pid, command in stack.processes().items():
         for part in memory:
             if part in command:

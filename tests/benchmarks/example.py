@@ -1,4 +1,4 @@
-"""The worked example of the README over all its months, and its figure: `python -m tests.benchmarks.example [PNG]`.
+"""The example of docs/own-tables.md over all its months, and its figure: `python -m tests.benchmarks.example [PNG]`.
 
 Each month the champion of the months before predicts the new rows, before anything is learned from them; so does the
 very first version, as if nobody had trained again.
@@ -11,11 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from tasks.parameters import Batch, Dataset
+from linear_neuron.tasks.parameters import Batch, Dataset
 from tests.example import DATASET, MONTHS, list_months, measure_error, true_slope, write_months
 
 FIRST = 3  # months that the first training learns from
-FIGURE = Path(__file__).parents[2] / "deployments" / "images" / "example.png"
+FIGURE = Path(__file__).parents[2] / "docs" / "images" / "example.png"
 
 
 class Month(NamedTuple):
@@ -30,11 +30,11 @@ class Month(NamedTuple):
 
 def follow(folder: Path) -> list[Month]:
     """Live through the months in a folder."""
-    from flows.predict import predict
-    from flows.retrain import retrain
-    from tasks.registry.champion import read_champion
-    from tasks.registry.versions import read_version
-    from tasks.storage.store import Store
+    from linear_neuron.flows.predict import predict
+    from linear_neuron.flows.retrain import retrain
+    from linear_neuron.tasks.registry.champion import read_champion
+    from linear_neuron.tasks.registry.versions import read_version
+    from linear_neuron.tasks.storage.store import Store
 
     def train(count: int) -> str:
         write_months(folder, count)
@@ -65,7 +65,7 @@ def follow(folder: Path) -> list[Month]:
 
 def draw(months: list[Month], path: Path) -> None:
     """Draw slopes above and errors below, month by month."""
-    from tasks.reporting.plots import BLUE, INK, ORANGE, open_figure
+    from linear_neuron.tasks.reporting.plots import BLUE, INK, ORANGE, open_figure
 
     names = [month.name[2:] for month in months]
     with open_figure(path, "A table that changes: price per square metre", height=6.6) as axes:

@@ -1,8 +1,10 @@
-"""The scoring step on the files of real life, beside bare Polars: `python -m tests.benchmarks.kinds [ROWS] [ROUNDS]`.
+"""The scoring step on the files of real life, beside bare Polars.
+
+Run it by `python -m tests.benchmarks.kinds [ROWS] [ROUNDS] [KIND ...]`.
 
 Prints for each kind of file the rows per CPU second of both, interleaved, each run a process of its own, imports left
 out; and for each shape of file that could take much memory, the peak of the scoring process. Nothing fails for being
-slow. Bare Polars reads what it can, and puts nothing aside: of a file that it refuses, only ours is told.
+slow. Bare Polars reads what it can, and puts nothing aside: of a file that it refuses, only our figure is printed.
 """
 
 import gzip
@@ -18,8 +20,9 @@ from typing import IO
 import numpy as np
 import polars as pl
 
-from tasks.model import ModelVersion
-from tasks.parameters import Batch
+from linear_neuron.tasks.model import ModelVersion, Term
+from linear_neuron.tasks.parameters import Batch
+from linear_neuron.tasks.storage.store import Store
 from tests.benchmarks.scoring import tell_peak
 from tests.helpers import make_version
 
@@ -86,19 +89,61 @@ KINDS: dict[str, tuple[str, Callable[[Path, int], object]]] = {
     "all fields quoted": ("a.csv", lambda path, rows: write_csv(path, rows, quoted)),
     "one quoted line in 100,000": ("a.csv", lambda path, rows: write_csv(path, rows, rarely_quoted)),
     "one record in ten over two lines": ("a.csv", lambda path, rows: write_csv(path, rows, many_lines)),
-    "all dirt": ("a.csv", lambda path, rows: write_csv(path, rows, plain, bad=1)),
+    "all rejects": ("a.csv", lambda path, rows: write_csv(path, rows, plain, bad=1)),
     "gz": ("a.csv.gz", lambda path, rows: write_csv(path, rows, plain)),
     "Parquet": ("a.parquet", write_parquet),
     "Parquet to CSV": ("b.parquet", write_parquet),
+    "terms": ("a.csv", lambda path, rows: write_terms(path, rows)),
+    "terms, no level seen": ("a.csv", lambda path, rows: write_terms(path, rows, unseen="x")),
+    "terms in Parquet": ("a.parquet", lambda path, rows: write_terms(path, rows)),
 }
+CUTS = {name: float(index) for index, name in enumerate(["Fair", "Good", "Very Good", "Premium", "Ideal"])}
+SUBURBS = {f"suburb {index:03d}": index / 10 for index in range(200)}
 SHAPES: dict[str, tuple[str, Callable[[Path, int], object]]] = {
     "one column": ("a.csv", lambda path, rows: path.write_text("RM\n" + "6.25\n" * (4 * rows))),
     "blank lines": ("a.csv", lambda path, rows: path.write_text("id,RM\n1,6\n" + "\n" * (20 * rows))),
-    "all dirt": ("a.csv", lambda path, rows: write_csv(path, rows, plain, bad=1)),
+    "all rejects": ("a.csv", lambda path, rows: write_csv(path, rows, plain, bad=1)),
     "lines of 15 MB": ("a.csv", lambda path, rows: path.write_text("id,RM\n" + f"{'x' * 15_000_000},6\n" * 12)),
     "Parquet, 500 columns": ("a.parquet", lambda path, rows: write_wide(path, rows // 10)),
     "Parquet, texts of 2 MB": ("a.parquet", lambda path, rows: write_long(path, 500)),
 }
+
+
+def write_terms(path: Path, rows: int, unseen: str = "") -> None:
+    """Write a number whose logarithm is taken, and two categories, of 5 and of 200 levels; each level may be unseen."""
+    rng = np.random.default_rng(0)
+    table = pl.DataFrame(
+        {
+            "id": np.arange(rows),
+            "carat": rng.lognormal(0, 0.5, rows).round(2),
+            "cut": pl.Series(list(CUTS)).gather(rng.integers(0, len(CUTS), rows)) + unseen,
+            "suburb": pl.Series(list(SUBURBS)).gather(rng.integers(0, len(SUBURBS), rows)) + unseen,
+        }
+    )
+    if path.suffix == ".csv":
+        table.write_csv(path)
+    else:
+        table.write_parquet(path)
+
+
+def make_terms(store: Store) -> ModelVersion:
+    """Make a version of the logarithm and both categories."""
+    terms = [Term(name="log(carat)", kind="number", value="log(`carat`)", weight=7.5, center=0.1)]
+    for name, levels in (("cut", CUTS), ("suburb", SUBURBS)):
+        seen = dict.fromkeys(levels, 100)
+        terms.append(Term(name=name, kind="category", label=f"`{name}`", levels=levels, rows=seen))
+    profile = {"type": "number", "mean": 1.1, "deciles": [0.05, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1, 1.3, 1.5, 1.9, 9.0]}
+    return make_version(
+        store,
+        "20260102T000000Z-bbbbbb",
+        features=["log(carat)", "cut", "suburb"],
+        terms=terms,
+        columns={"carat": "number", "cut": "category", "suburb": "category"},
+        arithmetic="float64",
+        base=3.0,
+        ranges={"carat": (0.2, 5.0)},
+        contract={"carat": profile, "cut": {"levels": dict.fromkeys(CUTS, 100)}},
+    )
 
 
 def write_wide(path: Path, rows: int) -> None:
@@ -117,11 +162,12 @@ def write_long(path: Path, rows: int) -> None:
 
 def ours(source: str, folder: str, kind: str) -> None:
     """Run the scoring step: rejects, digests, whole-or-nothing and counts included."""
-    from tasks.scoring.manifest import BatchRun, Chunk
-    from tasks.scoring.run import score_chunk
-    from tasks.tables.inputs import InputFile
+    from linear_neuron.tasks.scoring.manifest import BatchRun, Chunk
+    from linear_neuron.tasks.scoring.run import score_chunk
+    from linear_neuron.tasks.tables.inputs import InputFile
 
-    model = ModelVersion.model_validate_json(Path(folder, "model.json").read_bytes())
+    name = "terms.json" if kind.startswith("terms") else "model.json"
+    model = ModelVersion.model_validate_json(Path(folder, name).read_bytes())
     batch = Batch(format="csv" if kind.endswith("to CSV") else "same", max_rejects=1)
     chunk = Chunk(source=InputFile(path=source, name="ours"), size=Path(source).stat().st_size)
     began = time.process_time()
@@ -134,11 +180,21 @@ def polars(source: str, folder: str, kind: str) -> None:
     f32, parquet = pl.Float32(), source.endswith(".parquet")
     began = time.process_time()
     rows = pl.scan_parquet(source) if parquet else pl.scan_csv(source, infer_schema=False, encoding="utf8-lossy")
-    x, prediction = pl.col("RM").cast(pl.Float64(), strict=False).cast(f32), pl.col("prediction")
-    table = rows.with_columns(prediction=x * pl.lit(3.0, f32) + pl.lit(1.0, f32)).with_columns(
+    prediction = pl.col("prediction")
+    if kind.startswith("terms"):
+        x = pl.col("carat").cast(pl.Float64(), strict=False)
+        found = [
+            pl.col(name).replace_strict(levels, default=0.0, return_dtype=pl.Float64)
+            for name, levels in (("cut", CUTS), ("suburb", SUBURBS))
+        ]
+        total, outside = (3.0 + (x.log() - 0.1) * 7.5 + found[0] + found[1]).cast(f32), ~x.is_between(0.2, 5.0)
+    else:
+        x = pl.col("RM").cast(pl.Float64(), strict=False).cast(f32)
+        total, outside = x * pl.lit(3.0, f32) + pl.lit(1.0, f32), ~x.is_between(3.5, 8.7)
+    table = rows.with_columns(prediction=total).with_columns(
         prediction_low=prediction - pl.lit(10.0, f32),
         prediction_high=prediction + pl.lit(10.0, f32),
-        extrapolated=~x.is_between(3.5, 8.7),
+        extrapolated=outside,
     )
     if parquet and not kind.endswith("to CSV"):
         table.sink_parquet(f"{folder}/polars.parquet")
@@ -157,10 +213,12 @@ def run(peer: str, source: Path, folder: Path, kind: str) -> tuple[float, float]
     return float(found["phase"]), float(found["peak"]) / 1024
 
 
-def compare(folder: Path, rows: int, rounds: int) -> None:
-    """Print rows per CPU second of both for each kind of file, and the ratio."""
+def compare(folder: Path, rows: int, rounds: int, chosen: list[str]) -> None:
+    """Print rows per CPU second of both for each kind of file, or the chosen ones, and the ratio."""
     print(f"{'million rows per CPU second':36s}{'ours':>8s}{'Polars':>8s}{'ratio':>8s}   spread of ours")  # noqa: T201
     for kind, (name, write) in KINDS.items():
+        if chosen and kind not in chosen:
+            continue
         source = folder / name
         write(source, rows)
         pairs = [(run("ours", source, folder, kind), run("polars", source, folder, kind)) for _ in range(rounds)]
@@ -187,19 +245,19 @@ def tell_shapes(folder: Path, rows: int) -> None:
 
 def main(arguments: list[str]) -> None:
     """Run one peer, or all comparisons."""
-    if arguments and not arguments[0].isdigit():
+    if arguments and arguments[0] in ("ours", "polars"):
         tell_peak()
         {"ours": ours, "polars": polars}[arguments[0]](*arguments[1:])
         return
-    rows, rounds = (*map(int, arguments), *(5_000_000, 3)[len(arguments) :])
+    rows, rounds = (*map(int, arguments[:2]), *(5_000_000, 3)[len(arguments) :])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        from tasks.storage.store import Store
-
-        model = make_version(Store(str(folder / "store")), "20260101T000000Z-aaaaaa")
-        (folder / "model.json").write_text(model.model_dump_json())
-        compare(folder, rows, rounds)
-        tell_shapes(folder, rows)
+        store = Store(str(folder / "store"))
+        (folder / "model.json").write_text(make_version(store, "20260101T000000Z-aaaaaa").model_dump_json())
+        (folder / "terms.json").write_text(make_terms(store).model_dump_json())
+        compare(folder, rows, rounds, arguments[2:])
+        if not arguments[2:]:
+            tell_shapes(folder, rows)
 
 
 if __name__ == "__main__":

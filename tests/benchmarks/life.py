@@ -1,6 +1,6 @@
 """A year in the life of a model, and its figure: `python -m tests.benchmarks.life [PNG]`.
 
-Every month the champion predicts what is asked, the truth about it arrives, and the model is trained anew; where what
+Every month the champion predicts what is asked, the actual values arrive, and the model is retrained; where what
 is asked has drifted, it is trained at once and asked again. From the seventh month on homes are large. Each month is a
 process of its own whose clock is set to that month; the figure is the product's own history of the versions.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.life import COLUMNS, LARGE, SMALL, write_month
 
-FIGURE = Path(__file__).parents[2] / "deployments" / "images" / "life.png"
+FIGURE = Path(__file__).parents[2] / "docs" / "images" / "life.png"
 MONTHS = [f"2026-{number:02}" for number in range(1, 12)]
 BEFORE = "2025-12"  # what the first training learns from
 LARGE_FROM = "2026-07"
@@ -29,7 +29,7 @@ def live(month: str) -> None:
     set_clock((datetime.fromisoformat(f"{month}-15").replace(tzinfo=UTC) - datetime.now(UTC)).days)
     table = COLUMNS | {"source": "sales"}
     if month != BEFORE:
-        for where, kind in (("inbox", "ask"), ("actuals", "truth")):
+        for where, kind in (("inbox", "ask"), ("actuals", "sold")):
             Path(where).mkdir(exist_ok=True)
             shutil.copy(f"{kind}/{month}.csv", f"{where}/{month}.csv")
         alarms = count_drifts()
@@ -50,11 +50,11 @@ def count_drifts() -> int:
 
 def draw(path: Path) -> None:
     """Draw the history of the versions."""
-    from tasks.actuals.performance import read_performance
-    from tasks.registry.catalogue import list_models
-    from tasks.reporting.history import collect_history
-    from tasks.reporting.history_chart import draw_history
-    from tasks.storage.store import Store
+    from linear_neuron.tasks.monitoring.performance import read_performance
+    from linear_neuron.tasks.registry.catalogue import list_models
+    from linear_neuron.tasks.reporting.charts import draw_history
+    from linear_neuron.tasks.reporting.history import collect_history
+    from linear_neuron.tasks.storage.store import Store
 
     store = Store()
     history = collect_history(store, list_models(store), read_performance(store))

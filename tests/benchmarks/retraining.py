@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from tasks.dataset.boston import FILE
+from linear_neuron.tasks.dataset.boston import FILE
 from tests.benchmarks.measure import HEAD, interleave, run_once
 
 HERE = Path(__file__).parent

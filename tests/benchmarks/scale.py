@@ -2,8 +2,9 @@
 
 `costs` measures each part alone, in CPU seconds, which other work on the machine hardly changes, and says by a model of
 these figures what 10, 100 and 1,000 workers would take for 10^12 rows. `simulate` runs whole batches on up to 32 real
-workers, each a process, and prints the model's seconds beside the measured ones: a wait stands for the scoring of a
-range, so that workers do not need a core each. `training` measures the retrain command at 10^6 and 10^7 rows.
+workers, each a process, and prints the model's seconds beside the measured ones: a wait replaces the scoring of a
+range, so that workers do not need a core each. `training` measures the retrain command at some numbers of rows, and
+extrapolates.
 """
 
 import os
@@ -26,15 +27,14 @@ from distributed import Client, LocalCluster
 from prefect import flow, task
 from prefect.testing.utilities import prefect_test_harness
 
-from tasks.parameters import Batch
-from tasks.scoring.batch import publish_batch
-from tasks.scoring.groups import score_groups
-from tasks.scoring.join import join_results
-from tasks.scoring.manifest import BatchRun, Chunk, FileResult
-from tasks.scoring.plan import RANGE_BYTES, plan_batch
-from tasks.scoring.run import Group, score_group
-from tasks.storage.store import Store
-from tasks.tables.inputs import list_files
+from linear_neuron.tasks.parameters import Batch
+from linear_neuron.tasks.scoring.batch import publish_batch, sum_up
+from linear_neuron.tasks.scoring.join import join_results
+from linear_neuron.tasks.scoring.manifest import BatchRun, Chunk, FileResult
+from linear_neuron.tasks.scoring.plan import RANGE_BYTES, plan_batch
+from linear_neuron.tasks.scoring.run import Group, score_group, score_groups
+from linear_neuron.tasks.storage.store import Store
+from linear_neuron.tasks.tables.inputs import list_files
 from tests.benchmarks.measure import run_once
 from tests.benchmarks.retraining import PROGRAM
 from tests.benchmarks.scoring import write_rows
@@ -44,6 +44,7 @@ ROUNDS = 3
 ROWS = 5_000_000  # of the table that costs are measured on: an id, a number and a place
 START = 1.8  # CPU seconds until the command does anything, nearly all of them imports
 WORKERS = (1, 4, 16, 32)
+TRAINED = (1_000_000, 3_000_000, 10_000_000, 30_000_000)  # rows
 KINDS = {"one file, joined": (True, True), "one file, left in parts": (True, False), "a file a range": (False, False)}
 RANGES, WAIT = 256, 0.25  # of the simulation: how many at most, and the seconds that stand for the scoring of each
 
@@ -92,12 +93,12 @@ def make_batch(folder: Path, address: str = "") -> BatchRun:
 
 
 def plan(path: Path, batch_run: BatchRun, range_bytes: int = RANGE_BYTES) -> list[Group]:
-    """Plan a file or folder in ranges of so many bytes, each a step of its own."""
+    """Plan a file or folder in ranges of this many bytes, each a step of its own."""
     files = [file.model_copy(update={"name": Path(file.path).stem}) for file in list_files(str(path))[1]]
     with (
-        patch("tasks.scoring.plan.RANGE_BYTES", range_bytes),
-        patch("tasks.scoring.plan.GROUP_BYTES", range_bytes),
-        patch("tasks.tables.csv.BLOCK_BYTES", min(range_bytes, 4 << 20)),
+        patch("linear_neuron.tasks.scoring.plan.RANGE_BYTES", range_bytes),
+        patch("linear_neuron.tasks.scoring.plan.GROUP_BYTES", range_bytes),
+        patch("linear_neuron.tasks.tables.csv.BLOCK_BYTES", min(range_bytes, 4 << 20)),
     ):
         return plan_batch(files, batch_run)[0]
 
@@ -147,7 +148,7 @@ def wait(group: Group, batch_run: BatchRun) -> list[FileResult]:
 @contextmanager
 def scoring_by(fn: Callable[[Group, BatchRun], list[FileResult]]) -> Iterator[None]:
     """Have workers call another function for a group."""
-    with patch("tasks.scoring.groups.score_group", SimpleNamespace(fn=fn, recorded=task(fn))):
+    with patch("linear_neuron.tasks.scoring.run.score_group", SimpleNamespace(fn=fn, recorded=task(fn))):
         yield
 
 
@@ -158,7 +159,7 @@ def start_cluster(workers: int) -> Iterator[str]:
         LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None, silence_logs=CRITICAL) as cluster,  # type: ignore[no-untyped-call]
         Client(cluster) as client,  # type: ignore[no-untyped-call]
     ):
-        client.run(lambda: bool(import_module("tasks.scoring.run")))
+        client.run(lambda: bool(import_module("linear_neuron.tasks.scoring.run")))
         yield cluster.scheduler_address
 
 
@@ -204,7 +205,7 @@ def simulate(folder: Path) -> None:
                 client.run(wait, groups[0], batch_run)  # The first range takes each worker longer.
             began = time.perf_counter()
             results = score_groups(groups, [], batch_run)
-            publish_batch(results, list_files(str(source))[1], batch_run)
+            publish_batch(sum_up(results, [], list_files(str(source))[1], batch_run), batch_run)
             seconds = time.perf_counter() - began
         if not base:  # One worker shows what a range takes beside the wait.
             base, own = seconds, seconds / len(groups) - WAIT
@@ -215,13 +216,18 @@ def simulate(folder: Path) -> None:
 
 
 def training(folder: Path) -> None:
-    """Measure the retrain command at 10^6 and 10^7 rows of three features."""
+    """Measure the retrain command at some numbers of rows of three features, and extend lines through what was found.
+
+    The memory is that of the larger of its two processes, or of this one where that has more: Linux counts the memory
+    of the process that starts another. So read the peak of 10^7 rows and more from VmHWM of the command itself.
+    """
     import numpy as np
     import polars as pl
 
     say("| rows of 3 features | seconds | CPU seconds | MB at most |\n|---|---|---|---|")
     rng = np.random.default_rng(0)
-    for rows in (1_000_000, 10_000_000):
+    found = []
+    for rows in TRAINED:
         x = rng.normal(6, 1, (rows, 3))
         names = ["a", "b", "c"]
         table = pl.DataFrame(x, schema=names).with_columns(y=x @ np.array([9.0, 2, 1]) + rng.normal(0, 6, rows))
@@ -229,6 +235,13 @@ def training(folder: Path) -> None:
         options = ["--dataset.source", str(path), "--dataset.target", "y", "--store", str(folder / f"store{rows}")]
         seconds, cpu, peak = run_once([PROGRAM, "retrain", "--dataset.features", *names, *options], os.environ)
         say(f"| {rows:,} | {seconds:.1f} | {cpu:.1f} | {peak:.0f} |")
+        found.append((rows, seconds, cpu, peak))
+        path.unlink()
+    counts, *measured = np.array(found).T
+    lines = [np.polyfit(counts, values, 1, w=1 / values) for values in measured[:2]]
+    lines.append(np.polyfit(counts[-2:], measured[2][-2:], 1))
+    for rows in (10**8, 10**9):
+        say(f"| {rows:,}, extrapolated | {' | '.join(f'{np.polyval(line, rows):,.0f}' for line in lines)} |")
 
 
 def say(text: str) -> None:
@@ -251,8 +264,8 @@ def main(what: str) -> None:
     for kind, ways in KINDS.items():
         for workers in (1, 10, 100, 1000):
             parts = estimate(costs, gigabytes, ranges, workers, *ways)
-            told = ", ".join(f"{part} {seconds / 3600:.2f} h" for part, seconds in parts.items())
-            say(f"{workers} workers, {kind}: {told}")
+            shown = ", ".join(f"{part} {seconds / 3600:.2f} h" for part, seconds in parts.items())
+            say(f"{workers} workers, {kind}: {shown}")
 
 
 if __name__ == "__main__":

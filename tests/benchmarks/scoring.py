@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
-FLOW = "from tests.benchmarks.scoring import tell_peak; tell_peak(); from deployments.cli import main; main()"
+FLOW = "from tests.benchmarks.scoring import tell_peak; tell_peak(); import linear_neuron.__main__"
 LOW, HIGH = 3.5, 8.8
 
 
@@ -55,11 +55,11 @@ def write_rows(path: Path, rows: int) -> None:
 
 def ours(source: str, target: str, model: str) -> None:
     """The scoring step: rejects, digests, whole-or-nothing and counts included."""
-    from tasks.model import ModelVersion
-    from tasks.parameters import Batch
-    from tasks.scoring.manifest import BatchRun, Chunk
-    from tasks.scoring.run import score_chunk
-    from tasks.tables.inputs import InputFile
+    from linear_neuron.tasks.model import ModelVersion
+    from linear_neuron.tasks.parameters import Batch
+    from linear_neuron.tasks.scoring.manifest import BatchRun, Chunk
+    from linear_neuron.tasks.scoring.run import score_chunk
+    from linear_neuron.tasks.tables.inputs import InputFile
 
     neuron = ModelVersion.model_validate_json((Path(model) / "model.json").read_bytes())
     with timed():
@@ -184,7 +184,7 @@ def compare_peers(folder: Path, model: str, rows: int, rounds: int) -> list[Run]
 
 
 def compare_sizes(folder: Path, store: str, rows: int, rounds: int) -> None:
-    """The whole command on so many rows and on ten times as many; the phase is its scoring step."""
+    """The whole command on a number of rows and on ten times as many; the phase is its scoring step."""
     small, large = folder / "small.csv", folder / "large.csv"
     write_rows(small, rows)
     write_rows(large, 10 * rows)
@@ -248,7 +248,9 @@ def compare_clusters(folder: Path, store: str, rows: int, rounds: int) -> None:
 @contextlib.contextmanager
 def cluster(file: Path, workers: int) -> Iterator[str]:
     """A scheduler and its workers, each a process."""
-    environment = os.environ | {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}  # See tasks.scoring.groups.
+    environment = os.environ | {
+        "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"
+    }  # See linear_neuron.tasks.scoring.run.
     quiet: dict[str, Any] = {
         "stdout": subprocess.DEVNULL,
         "stderr": subprocess.DEVNULL,
@@ -258,7 +260,7 @@ def cluster(file: Path, workers: int) -> Iterator[str]:
     dask = [sys.executable, "-m", "dask"]
     options = ["--no-dashboard", "--scheduler-file", str(file)]
     processes = [subprocess.Popen([*dask, "scheduler", "--port", "0", *options], **quiet)]
-    worker = ["worker", "--no-nanny", "--nthreads", "1", "--preload", "tasks.scoring.run"]
+    worker = ["worker", "--no-nanny", "--nthreads", "1", "--preload", "linear_neuron.tasks.scoring.run"]
     for core in range(workers):
         bound = ["taskset", "--cpu-list", str(core)]
         processes.append(subprocess.Popen([*bound, *dask, *worker, *options], **quiet))
@@ -291,8 +293,8 @@ def main(arguments: list[str]) -> None:
     from prefect.settings import PREFECT_API_URL
     from prefect.testing.utilities import prefect_test_harness
 
-    from flows.retrain import retrain
-    from tasks.parameters import Dataset
+    from linear_neuron.flows.retrain import retrain
+    from linear_neuron.tasks.parameters import Dataset
 
     with tempfile.TemporaryDirectory() as name, prefect_test_harness(server_startup_timeout=120):
         folder = Path(name)

@@ -21,9 +21,9 @@ ROWS = 1_000_000
 QUERY = "select area, rooms, price from sales"
 OURS = """
 import sys
-from tasks.dataset.snapshot import take_snapshot
-from tasks.parameters import Dataset
-from tasks.storage.store import Store
+from linear_neuron.tasks.dataset.snapshot import take_snapshot
+from linear_neuron.tasks.parameters import Dataset
+from linear_neuron.tasks.storage.store import Store
 connection = "bench" if sys.argv[1].startswith("sql:") else ""
 take_snapshot(Store(), Dataset(source=sys.argv[1], connection=connection, features=["area", "rooms"], target="price"))
 """

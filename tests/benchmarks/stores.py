@@ -22,8 +22,8 @@ from typing import Any
 
 import httpx
 
-from tasks.registry.champion import promote
-from tasks.storage.store import MANIFEST, Store, digest, to_json
+from linear_neuron.tasks.registry.champion import promote
+from linear_neuron.tasks.storage.store import MANIFEST, Store, digest, to_json
 from tests.benchmarks.measure import run_once
 from tests.benchmarks.retraining import PROGRAM, QUIET
 
@@ -51,10 +51,10 @@ class Counted:
 
     def __call__(self, environment: dict[str, Any], respond: Callable[..., Any]) -> Any:
         if environment["PATH_INFO"] == "/busy":
-            told = json.dumps([len(self.requests), sum(self.requests)]).encode()
+            counts = json.dumps([len(self.requests), sum(self.requests)]).encode()
             self.requests.clear()
-            respond("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(told)))])
-            return [told]
+            respond("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(counts)))])
+            return [counts]
         before = time.thread_time()
         answer = list(self.app(environment, respond))
         self.requests.append(time.thread_time() - before)
@@ -92,7 +92,7 @@ def running_moto(folder: str) -> Iterator[str]:
 
 
 def multiply(models: Path, count: int) -> None:
-    """Copy the one version that is there until there are so many; the oldest keeps its fingerprint."""
+    """Copy the one version that is there until there are `count`; the oldest keeps its fingerprint."""
     (trained,) = models.iterdir()
     for number in range(count):
         version = f"{datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number):%Y%m%dT%H%M%SZ}-{number:06x}"
@@ -130,7 +130,7 @@ def compare(one: str, many: str, environment: Mapping[str, str], rounds: int) ->
 
 
 def make_stores(folder: str, count: int, environment: Mapping[str, str]) -> tuple[str, str]:
-    """Make a store of one version, and one of so many of which the newest were promoted; their folders."""
+    """Make a store of one version, and one of many, of which the newest were promoted; return their folders."""
     one, many = f"{folder}/one", f"{folder}/many"
     run_once([*RETRAIN, "--store", one], environment)
     shutil.copytree(one, many)

@@ -13,9 +13,9 @@ from importlib import resources
 
 import numpy as np
 
-from tasks.dataset.boston import FILE
-from tasks.dataset.rows import Rows
-from tasks.parameters import Training
+from linear_neuron.tasks.dataset.boston import FILE
+from linear_neuron.tasks.dataset.rows import Rows
+from linear_neuron.tasks.parameters import Training
 from tests.benchmarks.measure import HEAD, Series
 
 SIZES = {404: (16, 101), 10_000: (1024, 20), 100_000: (1024, 20), 1_000_000: (1024, 20)}  # rows -> batch, epochs
@@ -24,7 +24,7 @@ SIZES = {404: (16, 101), 10_000: (1024, 20), 100_000: (1024, 20), 1_000_000: (10
 def make_rows(count: int) -> Rows:
     """Return the training rows of the tutorial for 404, made-up ones otherwise."""
     if count == 404:
-        with np.load(str(resources.files("tasks.dataset") / "data" / FILE.name)) as arrays:
+        with np.load(str(resources.files("linear_neuron.tasks.dataset") / "data" / FILE.name)) as arrays:
             return Rows(arrays["x"][:404, [5]], arrays["y"][:404], np.arange(404))
     rng = np.random.default_rng(0)
     x = rng.normal(6, 1, (count, 1))
@@ -37,7 +37,7 @@ def train_once(way: str, count: int) -> None:
 
     import keras
 
-    from tasks.training.neuron import build_neuron, train_neuron
+    from linear_neuron.tasks.training.neuron import build_neuron, train_neuron
 
     batch, epochs = SIZES[count]
     training, rows = Training(epochs=epochs, batch_size=batch), make_rows(count)

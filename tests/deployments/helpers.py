@@ -21,7 +21,7 @@ import pytest
 Run = dict[str, Any]
 ENDLESS = {"training": {"epochs": 100_000, "batch_size": 1}}
 QUICK = {"training": {"epochs": 2}}
-LONG = 240  # seconds until a test gives up; only a broken test, or a very busy machine, needs so many
+LONG = 240  # seconds until a test gives up; only a broken test, or a very busy machine, needs this long
 COMMAND = [str(Path(sys.executable).with_name("linear-neuron"))]
 # No setting of the machine's owner may reach the stacks under test.
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "LINEAR_NEURON_"))}
@@ -104,12 +104,12 @@ class Api:
     def wait(self, run: str, *states: str, seconds: float = LONG) -> Run:
         """Wait until a run is in one of some states, by name; another final state fails at once.
 
-        Unchanged and Empty count as Completed: there was nothing to train, or nothing to predict.
+        Unchanged, Refused and Empty count as Completed: nothing to train, not promoted, or nothing to predict.
         """
 
         def arrived() -> Run | None:
             found = self.run(run)
-            name = "Completed" if found["state_name"] in ("Unchanged", "Empty") else found["state_name"]
+            name = "Completed" if found["state_name"] in ("Unchanged", "Refused", "Empty") else found["state_name"]
             if name in states:
                 return found
             final = found["state_type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
@@ -175,7 +175,7 @@ class Stack:
 
 
 class Server:
-    """A Prefect server as it stands in production: on PostgreSQL, behind an auth string."""
+    """A Prefect server as it is in production: on PostgreSQL, behind an auth string."""
 
     def __init__(self, folder: Path, database: str) -> None:
         self.auth = "admin:s3cret"
@@ -218,10 +218,12 @@ class Webhook:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
-        texts = self.texts
+        self.paths: list[str] = []
+        texts, paths = self.texts, self.paths
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
+                paths.append(self.path)
                 texts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
                 self.send_response(204)
                 self.end_headers()
@@ -248,10 +250,13 @@ def report_missing(what: str, package: str) -> NoReturn:
 
 
 class Site:
-    """A web site of somebody else's, on another port of loopback; it notes what is asked of it."""
+    """A web site of somebody else's, on another port of loopback; it notes what is asked of it and posted to it."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.posted: list[dict[str, Any]] = []
+        self.keys: list[str] = []  # Authorization of each post
+        self.status = 200  # with which a post is answered
         self.page = ""
         site = self
 
@@ -262,6 +267,14 @@ class Site:
                 self.send_header("Content-Type", "text/html")
                 self.end_headers()
                 self.wfile.write(site.page.encode())
+
+            def do_POST(self) -> None:
+                site.asked.append(self.path)
+                site.keys.append(self.headers.get("Authorization", ""))
+                site.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(site.status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
 
             def log_message(self, *_: object) -> None:
                 pass

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tasks.registry.versions import list_versions, read_version
-from tasks.storage.store import Store
-from tests.deployments.helpers import CLEAN, COMMAND, LONG, Site, Stack
+from linear_neuron.tasks.registry.champion import read_champion, read_log
+from linear_neuron.tasks.registry.versions import list_versions, read_version
+from linear_neuron.tasks.storage.store import Store
+from tests.deployments.helpers import CLEAN, COMMAND, LONG, Site, Stack, eventually
 
 pytestmark = pytest.mark.usefixtures("silenced")
 
@@ -28,7 +29,7 @@ def open_form(page: Page, stack: Stack) -> None:
 
 
 def open_report(page: Page, stack: Stack, key: str) -> None:
-    """Click through from a run to its report, told by its id, since the progress of the run is an artifact too."""
+    """Click through from a run to its report, found by its id, since the progress of the run is an artifact too."""
     page.get_by_role("tab", name="Artifacts").click()
     run = page.url.partition("flow-run/")[2][:36]
     (report,) = [artifact["id"] for artifact in stack.api.artifacts(run) if artifact["key"] == key]
@@ -50,16 +51,17 @@ def widths_of_pictures(page: Page) -> list[int]:
     ]
 
 
-def test_a_run_from_the_form_completes_with_its_own_parameters_and_shows_its_plots(page: Page, stack: Stack) -> None:
+def test_run_from_the_form_shows_its_plots(page: Page, stack: Stack) -> None:
     open_form(page, stack)
+    page.get_by_role("button", name="Add item").first.click()
     page.get_by_role("button", name="Drag to reorder").locator("xpath=..").get_by_role("textbox").fill("LSTAT")
     page.get_by_label("Epochs").fill("20")
     page.get_by_role("button", name="Submit").click()
 
     page.get_by_role("link", name="View run").click()
-    # The run gets its name when it starts; the page before lists other runs that are completed.
+    # The run gets its name when it starts. After 20 epochs the version is worse than the mean, so it is refused.
     expect(page.get_by_text("retrain LSTAT custom").first).to_be_visible()
-    expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
+    expect(page.get_by_text("Refused", exact=True).first).to_be_visible()
     open_report(page, stack, "retrain-report")
     expect(page.get_by_text("LSTAT").first).to_be_visible()
     assert all(width > 300 for width in widths_of_pictures(page))
@@ -80,15 +82,25 @@ def retrain_here(stack: Stack, *arguments: str) -> str:
     return done.stdout.splitlines()[-1].rpartition("/")[2]
 
 
-def test_a_run_of_the_command_line_is_seen_and_says_why_it_may_not_be_promoted(page: Page, stack: Stack) -> None:
+def test_a_refused_run_says_why_and_links_to_promote(page: Page, stack: Stack) -> None:
     champion = retrain_here(stack)
     subprocess.run([*COMMAND, "promote", champion], env=CLEAN, cwd=stack.log.parent, capture_output=True, check=True)
-    retrain_here(stack, "--dataset.features", "RM", "LSTAT", "--training.epochs", "2000")
+    refused = retrain_here(stack, "--dataset.features", "RM", "LSTAT", "--training.epochs", "2000")
     page.goto("/v2/runs")
     page.get_by_role("link", name="retrain RM+LSTAT custom").first.click()
-    expect(page.get_by_text("Completed", exact=True).first).to_be_visible()
+    expect(page.get_by_text("Refused", exact=True).first).to_be_visible()
     open_report(page, stack, "retrain-report")
     expect(page.get_by_text("the champion does not read LSTAT").first).to_be_visible()
+
+    page.get_by_role("link", name="Promote it in a form").first.click()
+    expect(page.get_by_text(f"{refused} (test RMSE").first).to_be_visible()
+    fields = page.get_by_role("group").get_by_role("textbox")
+    expect(fields.nth(0)).to_have_value(refused)
+    fields.nth(2).fill("Ada <i>")
+    page.get_by_role("button", name="Submit").click()
+    store = Store(str(stack.store))
+    eventually(lambda: (champion := read_champion(store)) and champion.version == refused, "the version serves")
+    assert [entry["by"] for entry in read_log(store) if entry["version"] == refused][-1].startswith("Ada <i>")
 
 
 def test_a_bad_file_is_named_once_and_hides_no_other(page: Page, stack: Stack, tmp_path: Path) -> None:
@@ -145,7 +157,7 @@ def test_a_page_of_another_site_starts_no_run(page: Page, stack: Stack, elsewher
     before = runs_asked_for(stack)
     elsewhere.page = THEIR_PAGE.replace("{url}", stack.api.url).replace("{id}", stack.api.deployment()["id"])
     page.goto(elsewhere.url)
-    # A page may not see what it is told: with no-cors, the refusal has status 0.
+    # A page may not see the answer: with no-cors, the refusal has status 0.
     expect(page).to_have_title("TypeError: Failed to fetch, 0, refused")
     assert runs_asked_for(stack) == before
 

@@ -3,10 +3,13 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,20 +18,23 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from filelock import FileLock
 from prefect import Flow
 from prefect.utilities.callables import parameter_schema
 
-from deployments.cli import SETTINGS
-from deployments.deploy import AUTOMATIONS_FILE
-from deployments.prepare import UP_FILE
-from deployments.runs import NOT_RECORDED
-from flows.predict import predict
-from flows.promote import promote, rollback
-from flows.reproduce import reproduce
-from flows.retrain import retrain
-from tasks.registry.versions import list_versions, version_folder
-from tasks.storage.store import Store
-from tests.deployments.helpers import COMMAND, Server, free_port
+from linear_neuron.deployments.cli import SETTINGS
+from linear_neuron.deployments.deploy import AUTOMATIONS_FILE
+from linear_neuron.deployments.runs import NOT_RECORDED
+from linear_neuron.deployments.server_settings import UP_FILE
+from linear_neuron.flows.predict import predict
+from linear_neuron.flows.promote import promote, rollback
+from linear_neuron.flows.reproduce import reproduce
+from linear_neuron.flows.retrain import retrain
+from linear_neuron.tasks.model import ModelVersion
+from linear_neuron.tasks.registry.champion import promote as make_champion
+from linear_neuron.tasks.registry.versions import list_versions, version_folder
+from linear_neuron.tasks.storage.store import Store
+from tests.deployments.helpers import COMMAND, Server, Site, free_port
 from tests.helpers import Run, make_version
 
 
@@ -36,7 +42,7 @@ def without_server(tmp_path: Path, *arguments: str, **more: str) -> subprocess.C
     """The command where no server is configured, with an empty home."""
     clean = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     return subprocess.run(
-        [sys.executable, "-m", "deployments", *arguments],
+        [sys.executable, "-m", "linear_neuron", *arguments],
         env=clean | {"PREFECT_HOME": str(tmp_path / "home")} | more,
         cwd=tmp_path,
         capture_output=True,
@@ -45,7 +51,7 @@ def without_server(tmp_path: Path, *arguments: str, **more: str) -> subprocess.C
     )
 
 
-def test_retrain_prints_a_summary_and_the_versions_folder_as_the_last_line(run_cli: Run, store: Store) -> None:
+def test_retrain_prints_a_summary_and_the_folder_last(run_cli: Run, store: Store) -> None:
     done = run_cli("retrain", "--training.epochs", "2", "--dataset.source", "package", "--table.values", "5", "6")
     assert done.returncode == 0, done.stderr
     (version,) = list_versions(store)
@@ -61,7 +67,8 @@ def test_help_tells_every_parameter_and_imports_nothing_heavy(run_cli: Run) -> N
     for flag in ("--dataset.source", "--training.epochs", "--training.learning-rate", "--table.values", "--store"):
         assert flag in message
     assert "From 1 to" in message
-    code = "import sys, deployments.cli; sys.exit(bool({'prefect', 'keras', 'pandas', 'numpy'} & sys.modules.keys()))"
+    heavy = "{'prefect', 'keras', 'pandas', 'numpy', 'polars'}"
+    code = f"import sys, linear_neuron.deployments.cli; sys.exit(bool({heavy} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -69,14 +76,14 @@ def test_help_tells_every_parameter_and_imports_nothing_heavy(run_cli: Run) -> N
 def test_help_and_form_say_the_same_of_each_parameter_once(flow: Flow[..., Any]) -> None:
     wide = os.environ | {"COLUMNS": "500"}
     done = subprocess.run([*COMMAND, flow.name, "--help"], env=wide, capture_output=True, text=True, check=True)
-    told = " ".join(done.stdout.split())
+    shown = " ".join(done.stdout.split())
     schema = parameter_schema(flow)
     fields = [*schema.properties.values()]
     fields += [field for group in schema.definitions.values() for field in group["properties"].values()]
     descriptions = [" ".join(field["description"].split()) for field in fields if "$ref" not in field]
-    assert [description for description in descriptions if told.count(description) != 1] == []
+    assert [description for description in descriptions if shown.count(description) != 1] == []
     for odd in ("[]", "['", '""', "False", "ARGS"):
-        assert odd not in told
+        assert odd not in shown
 
 
 @pytest.mark.parametrize(
@@ -106,7 +113,7 @@ def test_a_users_mistake_is_one_sentence_and_status_2(
     assert list_versions(store) == []
 
 
-def test_a_store_that_can_not_be_written_is_one_sentence_and_status_2(run_cli: Run, tmp_path: Path) -> None:
+def test_unwritable_store_is_one_sentence_and_status_2(run_cli: Run, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     done = run_cli("retrain", "--dataset.source", "package", "--store", str(tmp_path / "file" / "store"))
     assert done.returncode == 2
@@ -114,26 +121,24 @@ def test_a_store_that_can_not_be_written_is_one_sentence_and_status_2(run_cli: R
     assert "Traceback" not in done.stderr
 
 
-def test_analytics_are_off_in_the_projects_own_settings_and_in_the_command() -> None:
+def test_analytics_are_off() -> None:
     settings = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["tool"]["prefect"]
     assert settings["server"]["analytics_enabled"] is False
     assert SETTINGS["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
 
 
-def test_a_recorded_run_beats_three_times_before_its_silence_counts_as_its_end() -> None:
+def test_silence_means_three_missed_heartbeats() -> None:
     automations = yaml.safe_load(AUTOMATIONS_FILE.read_text())["automations"]
     (patience,) = [known["trigger"]["within"] for known in automations if "crash silent" in known["name"]]
     assert 3 * int(SETTINGS["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"]) <= patience
 
 
-def test_an_unchanged_retrain_points_to_the_version_without_importing_tensorflow(
-    store: Store, server: str, run_cli: Run
-) -> None:
+def test_unchanged_retrain_imports_no_tensorflow(store: Store, server: str, run_cli: Run) -> None:
     arguments = ["retrain", "--training.epochs", "2", "--dataset.source", "package"]
     assert run_cli(*arguments).returncode == 0
     code = "import atexit, sys; atexit.register(lambda: print('tensorflow' in sys.modules)); "
     again = subprocess.run(
-        [sys.executable, "-c", code + "from deployments.cli import main; main()", *arguments],
+        [sys.executable, "-c", code + "from linear_neuron.deployments.cli import main; main()", *arguments],
         env=os.environ | {"PREFECT_API_URL": server},
         capture_output=True,
         text=True,
@@ -146,7 +151,7 @@ def test_an_unchanged_retrain_points_to_the_version_without_importing_tensorflow
     assert again.stderr.count("Nothing has changed") == 0, "it is said once"
 
 
-def test_versions_are_listed_promoted_rolled_back_verified_and_cleaned(run_cli: Run, store: Store) -> None:
+def test_versions_are_listed_promoted_verified_and_cleaned(run_cli: Run, store: Store) -> None:
     for version in ("a", "b", "c"):
         make_version(store, version)
     promoted = run_cli("promote", "a", "--reason", "first")
@@ -159,7 +164,7 @@ def test_versions_are_listed_promoted_rolled_back_verified_and_cleaned(run_cli: 
     assert "a is the champion" in run_cli("rollback", "--reason", "slow").stdout
     refused = run_cli("rollback")
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert refused.stderr.splitlines()[-1].startswith("linear-neuron: There is no champion before")
+    assert refused.stderr.splitlines()[-1].startswith("linear-neuron: No previous champion")
     strict = ("--retention.newest", "1", "--retention.days", "0")
     assert run_cli("clean", *strict, "--dry-run").stdout == "would remove model b\n"
     assert run_cli("clean", *strict).stdout == "removed model b\n"
@@ -173,7 +178,7 @@ def test_reproduce_exits_with_0_when_the_weights_agree(run_cli: Run, store: Stor
     (version,) = list_versions(trained_store)
     done = run_cli("reproduce", version, "--store", str(trained_store.root))
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{version} came out again to the bit: MEDV = 3.3428 * RM + 1.2761.\n"
+    assert done.stdout == f"Reproduced bit for bit: {version}, MEDV = 3.3428 * RM + 1.2761.\n"
 
 
 def test_a_run_without_a_server_is_plain_and_says_so(store: Store, tmp_path: Path) -> None:
@@ -199,42 +204,54 @@ def runs_of(server: str, store: Store) -> list[dict[str, Any]]:
     return [run for run in runs if run["parameters"].get("reason") == str(store.root)]
 
 
-def stack_file(store: Store, url: str, pid: int) -> None:
+@contextmanager
+def stack_file(store: Store, url: str) -> Iterator[None]:
+    """What a stack that is up on a store leaves there: its address, and the lock that it holds."""
     make_version(store, "a")
     (store.root / "prefect").mkdir()
-    (store.root / UP_FILE).write_text(json.dumps({"url": url, "pid": pid}))
+    (store.root / UP_FILE).write_text(json.dumps({"url": url, "pid": os.getpid()}))
+    with FileLock(Path(str(store.root), UP_FILE).with_suffix(".lock")):
+        yield
 
 
 def test_a_run_is_recorded_at_the_stack_that_is_up_on_the_store(store: Store, server: str, tmp_path: Path) -> None:
-    stack_file(store, server, os.getpid())
-    done = without_server(tmp_path, "promote", "a", "--reason", str(store.root))
+    with stack_file(store, server):
+        done = without_server(tmp_path, "promote", "a", "--reason", str(store.root))
     assert done.returncode == 0, done.stderr
     assert "not recorded" not in done.stderr
     (run,) = runs_of(server, store)
     assert (run["name"], run["tags"], run["state_name"]) == ("promote a", ["linear-neuron"], "Completed")
 
 
-def test_a_stack_that_is_gone_counts_for_none(store: Store, server: str, tmp_path: Path) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    stack_file(store, server, gone.pid)
-    assert "not recorded" in without_server(tmp_path, "promote", "a", "--reason", str(store.root)).stderr
-    (store.root / UP_FILE).write_text(json.dumps({"url": f"http://127.0.0.1:{free_port()}/api", "pid": os.getpid()}))
-    assert "not recorded" in without_server(tmp_path, "promote", "a", "--reason", str(store.root)).stderr
-    (store.root / UP_FILE).write_text("{")
-    assert "not recorded" in without_server(tmp_path, "promote", "a", "--reason", str(store.root)).stderr
+@pytest.mark.parametrize("content", ["{", "[]", "{}", "null"])
+def test_a_stack_that_does_not_answer_is_ignored(store: Store, server: str, tmp_path: Path, content: str) -> None:
+    with stack_file(store, f"http://127.0.0.1:{free_port()}/api"):
+        promote = ("promote", "a", "--reason", str(store.root))
+        assert "not recorded" in without_server(tmp_path, *promote).stderr
+        (store.root / UP_FILE).write_text(content)
+        assert "not recorded" in without_server(tmp_path, *promote).stderr
     assert runs_of(server, store) == []
+
+
+def test_stranger_at_the_port_of_a_dead_stack_gets_no_request(store: Store, tmp_path: Path) -> None:
+    stranger = Site()
+    with stack_file(store, f"{stranger.url}api"):
+        pass  # Its lock is free again, as after a kill; its file is left, and its process id belongs to another.
+    done = without_server(tmp_path, "promote", "a", PREFECT_API_AUTH_STRING="admin:s3cret")
+    stranger.close()
+    assert "not recorded" in done.stderr
+    assert stranger.asked == []
 
 
 def test_a_profile_that_names_an_api_comes_before_the_stack(store: Store, server: str, tmp_path: Path) -> None:
     (tmp_path / "health").touch()
     stack = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
     threading.Thread(target=stack.serve_forever, daemon=True).start()  # It is healthy, and could record nothing.
-    stack_file(store, f"http://127.0.0.1:{stack.server_port}", os.getpid())
     home = tmp_path / "home"
     home.mkdir()
     (home / "profiles.toml").write_text(f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{server}"\n')
-    assert without_server(tmp_path, "promote", "a", "--reason", str(store.root)).returncode == 0
+    with stack_file(store, f"http://127.0.0.1:{stack.server_port}"):
+        assert without_server(tmp_path, "promote", "a", "--reason", str(store.root)).returncode == 0
     assert len(runs_of(server, store)) == 1
     stack.shutdown()
     stack.server_close()
@@ -251,14 +268,15 @@ def test_an_api_that_does_not_answer_is_one_sentence_and_status_2(store: Store, 
 def test_an_api_that_refuses_us_is_one_sentence_and_status_2(
     store: Store, tmp_path: Path, guarded_server: Server
 ) -> None:
-    stack_file(store, guarded_server.url, os.getpid())
-    done = without_server(tmp_path, "promote", "a")
+    with stack_file(store, guarded_server.url):
+        done = without_server(tmp_path, "promote", "a")
+        allowed = without_server(tmp_path, "promote", "a", PREFECT_API_AUTH_STRING=guarded_server.auth)
     assert (done.returncode, done.stdout) == (2, "")
     assert (
         f"The Prefect API at {guarded_server.url} refuses us (status 401): set PREFECT_API_AUTH_STRING" in done.stderr
     )
     assert done.stderr.count("\n") == 1
-    assert without_server(tmp_path, "promote", "a", PREFECT_API_AUTH_STRING=guarded_server.auth).returncode == 0
+    assert allowed.returncode == 0
 
 
 @pytest.mark.parametrize("recorded", [True, False])
@@ -276,7 +294,7 @@ def test_an_error_is_said_once(store: Store, run_cli: Run, tmp_path: Path, recor
 
 
 def test_ctrl_c_in_mid_training_leaves_nothing(store: Store, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "deployments", "retrain", "--training.epochs", "100000"]
+    command = [sys.executable, "-m", "linear_neuron", "retrain", "--training.epochs", "100000"]
     clean = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     quiet: dict[str, Any] = {"env": clean, "stderr": subprocess.PIPE, "text": True, "start_new_session": True}
     with subprocess.Popen([*command, "--dataset.source", "package"], **quiet) as run:
@@ -305,7 +323,7 @@ def test_every_command_says_the_same_as_json(run_cli: Run, store: Store, tmp_pat
     assert made["location"] == str(version_folder(store, made["version"]))
     assert made["metrics"]["test"]["rows"] == 102
     assert made["unchanged"] is False
-    assert made["standing"].startswith("champion: it beats")
+    assert made["status"].startswith("champion: it beats")
     (tmp_path / "a.csv").write_text("RM\n5\nx\n")
     batch = json.loads(run_cli("predict", str(tmp_path / "a.csv"), "--json").stdout)
     assert (batch["version"], batch["total"]["predicted"]) == (made["version"], 1)
@@ -313,7 +331,7 @@ def test_every_command_says_the_same_as_json(run_cli: Run, store: Store, tmp_pat
     assert json.loads(run_cli("promote", made["version"], "--reason", "why", "--json").stdout)["reason"] == "why"
     assert json.loads(run_cli("verify", "--json").stdout) == []
     assert [row["reason"] for row in json.loads(run_cli("history", "--json").stdout)] == [
-        made["standing"].partition(": ")[2],
+        made["status"].partition(": ")[2],
         "why",
     ]
 
@@ -332,14 +350,132 @@ def test_nothing_to_clean_is_said(run_cli: Run) -> None:
 
 def test_the_package_is_a_command_and_tells_its_version(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "deployments", "--version"], capture_output=True, text=True, check=True
+        [sys.executable, "-m", "linear_neuron", "--version"], capture_output=True, text=True, check=True
     )
     assert done.stdout == "0.1.0\n"
 
 
 def test_a_shell_can_be_taught_to_complete(tmp_path: Path) -> None:
     shell = os.environ | {"HOME": str(tmp_path), "SHELL": "/bin/bash"}
-    command = [sys.executable, "-m", "deployments", "--install-completion"]
+    command = [sys.executable, "-m", "linear_neuron", "--install-completion"]
     subprocess.run(command, env=shell, capture_output=True, check=True)
     (script,) = [path for path in tmp_path.rglob("*") if path.is_file() and "rollback" in path.read_text()]
     subprocess.run(["bash", "-n", str(script)], check=True)
+
+
+def test_sql_is_a_select_of_the_champion_or_of_a_version(neuron: ModelVersion, store: Store, run_cli: Run) -> None:
+    assert "has no champion yet" in run_cli("sql", "--dialect", "sqlite").stderr
+    other = make_version(store, "20260102T000000Z-bbbbbb", intervals={"50": 2.0, "90": 10.0})
+    make_champion(store, neuron.version, "first")
+    with sqlite3.connect(":memory:") as session:
+        session.execute("CREATE TABLE homes (id, RM)")
+        session.execute("INSERT INTO homes VALUES ('007', 6)")
+        query = run_cli("sql", "--dialect", "sqlite", "--table", "homes").stdout
+        assert session.execute(query).fetchall() == [("007", 6, 13.0, 12.5, 13.5, 0)]
+        query = run_cli("sql", other.version, "--dialect", "sqlite", "--table", "homes", "--interval", "50").stdout
+        assert session.execute(query).fetchall() == [("007", 6, 19.0, 17.0, 21.0, 0)]
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            ["--dialect", "oracle"],
+            'Invalid value "oracle" for --dialect. Choose from: "postgres", "duckdb", "sqlite".',
+        ),
+        (["--dialect", "duckdb", "--interval", "49"], 'Invalid value "49" for --interval. Must be >= 50.'),
+        (["--dialect", "duckdb", "--table", "a..b"], "There can be no table 'a..b'; name it as TABLE or SCHEMA.TABLE."),
+        ([], 'Command "sql" parameter --dialect requires an argument.'),
+    ],
+)
+def test_a_wrong_call_of_sql_is_one_sentence(
+    neuron: ModelVersion, run_cli: Run, wrong: list[str], sentence: str
+) -> None:
+    done = run_cli("sql", neuron.version, *wrong)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"linear-neuron: {sentence}\n")
+
+
+def test_models_are_measured_on_a_table(neuron: ModelVersion, store: Store, run_cli: Run, tmp_path: Path) -> None:
+    make_version(store, "20260102T000000Z-bbbbbb")
+    table = tmp_path / "actuals.csv"
+    table.write_text("RM,MEDV\n5,10\n6,14\n")
+    lines = run_cli("models", "--on", str(table)).stdout.splitlines()
+    assert [line.split()[7:9] for line in lines[1:3]] == [["7.07", "1.00"], ["7.07", "5.52"]]
+    assert lines[3].startswith(
+        f"On 2 rows of {table} {neuron.version} would have been the best of 2 versions: RMSE 1.00, "
+    )
+    rows = json.loads(run_cli("models", "--on", str(table), "--json").stdout)
+    assert [(row["realised_mse"], row["realised_rows"]) for row in rows] == [(1.0, 2), (30.5, 2)]
+    wrong = run_cli("models", "--on", str(tmp_path / "none.csv"))
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith(f"linear-neuron: There is nothing at {tmp_path}/none.csv")
+
+
+def test_models_on_a_table_without_the_target_exit_with_2(neuron: ModelVersion, run_cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("RM\n6\n")
+    done = run_cli("models", "--on", str(tmp_path / "a.csv"))
+    sentence = f"No version can be measured on {tmp_path}/a.csv: the table has no column MEDV."
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"linear-neuron: {sentence}\n")
+
+
+def test_mistyped_name_names_the_models_that_exist(store: Store, run_cli: Run) -> None:
+    for folder in ("store-sales", "store-rent"):
+        make_version(Store(str(store.root.parent / folder)), "a")
+    (Path(str(store.root)).parent / "store-empty").mkdir()
+    for command in (["models"], ["predict", "a.csv"], ["promote", "a"], ["history"], ["verify"]):
+        done = run_cli(*command, "--name", "salse")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == (
+            f"linear-neuron: There is no model 'salse': {store.root}-salse has no version. The models with a name: "
+            "rent, sales. To make one: linear-neuron --name salse retrain\n"
+        )
+    assert run_cli("models", "--name", "sales").returncode == 0
+    listed = run_cli("models", "--all")
+    assert [line.split() for line in listed.stdout.splitlines()[1:]] == [
+        ["rent", "1", "-", f"{store.root}-rent"],
+        ["sales", "1", "-", f"{store.root}-sales"],
+    ]
+    assert [row["name"] for row in json.loads(run_cli("models", "--all", "--json").stdout)] == ["rent", "sales"]
+
+
+def test_output_that_can_not_be_made_names_its_flag(
+    neuron: ModelVersion, store: Store, run_cli: Run, tmp_path: Path
+) -> None:
+    make_champion(store, neuron.version, "first")
+    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "a.csv").write_text("RM\n6\n")
+    done = run_cli("predict", str(tmp_path / "a.csv"), "--output", str(tmp_path / "file" / "out"))
+    assert (done.returncode, done.stdout) == (2, "")
+    sentence = f"The output folder {tmp_path}/file/out can't be written: Not a directory. Name another by --output."
+    assert done.stderr.splitlines()[-1] == f"linear-neuron: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (["retrain", "--dataset.features"], "--dataset.features: needs 1 value or more."),
+        (["retrain", "--dataset.categories", "--force"], "--dataset.categories: needs 1 value or more."),
+        (["predict", "--columns", "RM"], "--columns: must be FEATURE=COLUMN, such as RM=rooms, not 'RM'."),
+        (["predict", "--columns", "RM=a", "MEDV"], "--columns: must be FEATURE=COLUMN, such as RM=rooms, not 'MEDV'."),
+        (
+            ["rollback", "--to", "x"],
+            "Unknown option: --to. `linear-neuron COMMAND --help` lists the options of a command.",
+        ),
+        (["rollback", "--reson", "x"], "Unknown option: --reson. Did you mean --reason?"),
+        (["retrain", "--training.epoch", "3"], "Unknown option: --training.epoch. Did you mean --training.epochs?"),
+    ],
+)
+def test_wrong_flag_is_one_sentence(run_cli: Run, call: list[str], sentence: str) -> None:
+    done = run_cli(*call)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"linear-neuron: {sentence}\n")
+
+
+def test_models_are_a_page_too(neuron: ModelVersion, store: Store, run_cli: Run, tmp_path: Path) -> None:
+    (tmp_path / "actuals.csv").write_text("RM,MEDV\n5,10\n6,14\n")
+    done = run_cli("models", "--html", str(tmp_path / "a.html"), "--on", str(tmp_path / "actuals.csv"))
+    assert done.stdout.startswith("version "), "what is printed stays the same"
+    assert done.stderr == ""
+    page = (tmp_path / "a.html").read_text()
+    assert page.count("data:image/png;base64,") == 1
+    assert f"<p>On 2 rows of {tmp_path}/actuals.csv {neuron.version} would have been the best" in page

@@ -49,7 +49,10 @@ class Image:
     def copy(self, source: Path, target: Path, *, into: bool) -> None:
         target = target / source.name if into else target
         target.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+        if source.is_dir():
+            shutil.copytree(source, target, symlinks=True)
+        else:
+            shutil.copy(source, target)
 
     def run(self, command: str) -> str:
         """Runs a shell command in the image as its user, in its folder and with its environment."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.registry.promotion import EVENT
+from linear_neuron.tasks.registry.promotion import EVENT
 from tests.deployments.helpers import CLEAN, QUICK, Api, Stack, eventually
 
 pytestmark = pytest.mark.usefixtures("silenced")
@@ -27,7 +27,7 @@ ALWAYS = {"force": True, "promotion": {"mode": "always"}}
 
 def deploy(stack: Stack, *arguments: str, **settings: str) -> None:
     """Deploy as in a terminal beside the stack, which is found by its store."""
-    command = [sys.executable, "-m", "deployments", "deploy", *arguments]
+    command = [sys.executable, "-m", "linear_neuron", "deploy", *arguments]
     done = subprocess.run(
         command,
         env=CLEAN | stack.settings | settings,
@@ -138,7 +138,7 @@ def check_that_all_says_the_name(api: Api, run: str, name: str) -> None:
 
 def test_a_run_on_the_command_line_is_of_the_named_model(models: Stack) -> None:
     (version,) = (models.store.with_name("store-rent") / "models").iterdir()
-    command = [sys.executable, "-m", "deployments", "promote", version.name, "--name", "rent", "--reason", "good"]
+    command = [sys.executable, "-m", "linear_neuron", "promote", version.name, "--name", "rent", "--reason", "good"]
     done = subprocess.run(
         command, env=CLEAN | models.settings, cwd=models.log.parent, capture_output=True, text=True, check=True
     )

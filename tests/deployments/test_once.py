@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks.registry.versions import list_versions
-from tasks.storage.store import Store
+from linear_neuron.tasks.registry.versions import list_versions
+from linear_neuron.tasks.storage.store import Store
 from tests.deployments.helpers import CLEAN, COMMAND, LONG, Stack, eventually
 
 MODULES = ("tasks.py", "flows/__init__.py", "deployments.py", "polars.py", "prefect.py", "numpy.py")
@@ -25,21 +25,27 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
     return Stack(folder)
 
 
-def test_once_retrains_and_prints_the_summary_with_the_versions_folder_last(stack: Stack) -> None:
+def test_once_prints_the_summary_and_leaves_no_file(stack: Stack, tmp_path: Path) -> None:
     done = subprocess.run(
-        [*COMMAND, "up", "--once"], env=CLEAN, cwd=stack.log.parent, capture_output=True, text=True, check=False
+        [*COMMAND, "up", "--once"],
+        env=CLEAN | {"TMPDIR": str(tmp_path)},
+        cwd=stack.log.parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     (version,) = list_versions(Store(str(stack.store)))
     lines = done.stdout.splitlines()
     assert lines[-1] == str(stack.store / "models" / version)
-    assert any(line.startswith("Standing      champion") for line in lines)
+    assert list(tmp_path.iterdir()) == [], "another user of the machine could not write to what is left"
+    assert any(line.startswith("Status        champion") for line in lines)
     assert "Waiting for the worker to run weekly-retrain ..." in done.stderr
     assert len(lines) + len(done.stderr.splitlines()) <= 25
     assert stack.processes() == {}
 
 
-def test_once_again_says_that_nothing_has_changed_and_prints_the_same_version(stack: Stack) -> None:
+def test_second_once_is_unchanged(stack: Stack) -> None:
     done = subprocess.run(
         [*COMMAND, "up", "--once"], env=CLEAN, cwd=stack.log.parent, capture_output=True, text=True, check=False
     )
@@ -48,7 +54,7 @@ def test_once_again_says_that_nothing_has_changed_and_prints_the_same_version(st
     assert done.stdout.splitlines()[-1] == str(stack.store / "models" / version)
 
 
-def test_up_shows_the_first_run_with_its_report_and_predicts_the_users_own_inbox(stack: Stack) -> None:
+def test_up_shows_the_first_run_and_predicts_the_inbox(stack: Stack) -> None:
     inbox = stack.log.parent / "inbox"
     inbox.mkdir()
     (inbox / "homes.csv").write_text("id,RM\n007,6\n")
@@ -72,7 +78,7 @@ def test_nothing_outlives_a_killed_up(stack: Stack) -> None:
     eventually(lambda: stack.processes() == {}, "the server and the worker end")
 
 
-def test_up_ends_with_its_server_and_a_command_that_was_recorded_there_goes_on(stack: Stack) -> None:
+def test_up_ends_with_its_server_but_a_command_goes_on(stack: Stack) -> None:
     stack.start()
     assert stack.process
     before = list_versions(Store(str(stack.store)))
@@ -81,7 +87,7 @@ def test_up_ends_with_its_server_and_a_command_that_was_recorded_there_goes_on(s
         assert run.stderr
         while "Epoch 1 of" not in run.stderr.readline():
             assert run.poll() is None
-        stack.kill("deployments.server")
+        stack.kill("linear_neuron.deployments.server")
         said = run.communicate(timeout=LONG)[1].splitlines()
     assert run.returncode == 1
     assert said[-1].startswith(f"linear-neuron: The Prefect server at {stack.api.url} went away during the run")
@@ -92,12 +98,12 @@ def test_up_ends_with_its_server_and_a_command_that_was_recorded_there_goes_on(s
     assert stack.processes() == {}
 
 
-def test_all_of_it_ends_in_30_seconds_when_the_server_hangs_in_mid_run(stack: Stack) -> None:
+def test_stack_ends_in_30_seconds_when_the_server_hangs(stack: Stack) -> None:
     stack.start()
     assert stack.process
     run = stack.api.trigger({"force": True, "training": {"epochs": 100_000, "batch_size": 1}})
     stack.api.wait(run, "Running")
-    (server,) = [pid for pid, line in stack.processes().items() if "deployments.server" in line]
+    (server,) = [pid for pid, line in stack.processes().items() if "linear_neuron.deployments.server" in line]
     os.kill(server, signal.SIGSTOP)
     began = time.monotonic()
     assert stack.stop(signal.SIGINT) == 0

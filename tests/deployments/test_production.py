@@ -51,7 +51,7 @@ def progress(stack: Stack, run: str) -> float:
     return 0
 
 
-def test_of_three_missed_schedules_only_the_newest_runs_and_the_others_say_they_were_superseded(
+def test_only_the_newest_missed_run_is_run(
     production: Stack,
 ) -> None:
     running = production.api.trigger(ENDLESS)

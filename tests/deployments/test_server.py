@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
-from deployments.server import Guard
+from linear_neuron.deployments.server import Guard
 
 OURS = {"Host": "127.0.0.1:4200"}
 

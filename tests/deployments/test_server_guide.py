@@ -1,4 +1,4 @@
-"""deployments/server.md, typed word by word into a fresh machine."""
+"""docs/server.md, typed word by word into a fresh machine."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from tests.deployments.helpers import eventually, report_missing
 from tests.deployments.machine import Machine
 
 ROOT = Path(__file__).parents[2]
-GUIDE = ROOT / "deployments" / "server.md"
+GUIDE = ROOT / "docs" / "server.md"
 REPOSITORY = "/srv/linear-neuron.git"
 NEEDED = {
     "postgresql": "/usr/bin/pg_createcluster",
@@ -184,11 +184,18 @@ def test_either_service_may_be_stopped_first(machine: Machine) -> None:
 
 def test_tls_carries_the_api_and_its_web_sockets(machine: Machine) -> None:
     follow(machine, "TLS")
+    evil = "--resolve evil.example:443:127.0.0.1 https://evil.example/api/health"
+    for other in (
+        evil,
+        "--header 'Host: evil.example' https://neuron.example/api/health",
+        "https://127.0.0.1/api/health",
+    ):
+        assert "answered" not in machine.run(f"curl --silent --insecure {other} && echo answered", check=False)
     log = machine.run("cat /var/log/nginx/access.log")
     assert re.search(r'"GET /api/events/out HTTP/1.1" 101 ', log)
 
 
-def test_health_is_that_of_the_database_too_and_metrics_do_not_stop_a_run(machine: Machine) -> None:
+def test_health_covers_the_database_and_metrics_work(machine: Machine) -> None:
     follow(machine, "Health, logs and metrics")
     auth = "$(sed -n s/^PREFECT_API_AUTH_STRING=//p /etc/linear-neuron.env)"
     assert "process_cpu_seconds" in machine.run(f"curl --silent --user {auth} http://127.0.0.1:4200/api/metrics")
@@ -205,9 +212,11 @@ def test_health_is_that_of_the_database_too_and_metrics_do_not_stop_a_run(machin
 
 
 def test_what_was_backed_up_is_there_after_a_restore(machine: Machine) -> None:
-    champion, runs = neuron(machine, "cat store/champion.json"), ask(machine, "flow_runs/filter")
+    neuron(machine, "cp --recursive store store-sales && echo id,RM > inbox/a.csv && echo id,MEDV > actuals/a.csv")
+    seen = "cat store/champion.json store-sales/champion.json inbox/a.csv actuals/a.csv"
+    before, runs = neuron(machine, seen), ask(machine, "flow_runs/filter")
     follow(machine, "Back up and restore")
-    assert neuron(machine, "cat store/champion.json") == champion
+    assert neuron(machine, seen) == before
     assert {run["id"] for run in runs} <= {run["id"] for run in ask(machine, "flow_runs/filter")}
 
 

@@ -14,13 +14,13 @@ import httpx
 import pytest
 from prefect.workers.process import ProcessWorker
 
-from deployments.worker import NeuronWorker
+from linear_neuron.deployments.worker import NeuronWorker
 from tests.deployments.helpers import CLEAN, ENDLESS, QUICK, Api, Stack, Webhook, eventually, free_port
 
 pytestmark = pytest.mark.usefixtures("silenced")
 
 
-def test_a_run_inserted_by_the_scheduler_is_completed_by_the_worker(stack: Stack) -> None:
+def test_scheduled_run_is_completed_by_the_worker(stack: Stack) -> None:
     since = datetime.now(UTC)
     schedule = stack.api.schedule(count=1)
     (run,) = eventually(lambda: stack.api.scheduled(since), "the scheduler inserts the run")
@@ -30,7 +30,7 @@ def test_a_run_inserted_by_the_scheduler_is_completed_by_the_worker(stack: Stack
     stack.api.ask("DELETE", schedule)
 
 
-def test_of_two_triggers_at_once_one_completes_and_the_other_is_cancelled_saying_why(stack: Stack) -> None:
+def test_second_trigger_is_cancelled_with_the_reason(stack: Stack) -> None:
     runs = [stack.api.trigger({"training": {"epochs": 500}}) for _ in range(2)]
     finished = [stack.api.wait(run, "Completed", "Cancelled") for run in runs]
     assert sorted(run["state_name"] for run in finished) == ["Cancelled", "Completed"]
@@ -38,7 +38,7 @@ def test_of_two_triggers_at_once_one_completes_and_the_other_is_cancelled_saying
     assert cancelled["state"]["message"] == "Deployment concurrency limit reached."
 
 
-def test_every_click_is_taken_however_many_write_to_the_database_at_once(stack: Stack) -> None:
+def test_no_click_is_lost_on_a_busy_database(stack: Stack) -> None:
     path = f"/deployments/{stack.api.deployment()['id']}/create_flow_run"
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     later = {"type": "SCHEDULED", "state_details": {"scheduled_time": tomorrow}}
@@ -48,7 +48,7 @@ def test_every_click_is_taken_however_many_write_to_the_database_at_once(stack: 
     assert "database is locked" not in (stack.store / "prefect/server.log").read_text()
 
 
-def test_a_killed_flow_process_crashes_its_run_alerts_and_frees_the_slot(stack: Stack, webhook: Webhook) -> None:
+def test_killed_run_crashes_alerts_and_frees_its_slot(stack: Stack, webhook: Webhook) -> None:
     run = stack.api.trigger(ENDLESS)
     running = stack.api.wait(run, "Running")
     pid = eventually(lambda: stack.api.run(run)["infrastructure_pid"], "the worker knows the process")
@@ -95,13 +95,13 @@ def test_a_new_champion_has_the_inbox_predicted(stack: Stack) -> None:
 def deployed(api: Api) -> dict[str, Any]:
     """What a deploy makes, but for the time of it."""
     deployment = api.deployment()
-    # Prefect's own deploy writes the triggers of prefect.yaml anew; these are ours.
+    # Prefect's own deploy writes the triggers of prefect.yaml again; these are ours.
     automations = [
         known for known in api.ask("POST", "/automations/filter") if known["name"].startswith("linear-neuron ")
     ]
     for thing in [deployment, *deployment["schedules"]]:
         del thing["updated"]
-    for automation in automations:  # These may not even be written anew.
+    for automation in automations:  # These may not even be written again.
         for members in ("after", "expect", "for_each"):
             automation["trigger"][members].sort()
     for moving in ("status", "last_polled", "global_concurrency_limit"):
@@ -114,10 +114,15 @@ def deployed(api: Api) -> dict[str, Any]:
 
 def redeploy(stack: Stack) -> None:
     settings = CLEAN | stack.settings | {"PREFECT_API_URL": stack.api.url}
-    subprocess.run([sys.executable, "-m", "deployments.cli", "deploy"], env=settings, check=True, cwd=stack.log.parent)
+    subprocess.run(
+        [sys.executable, "-m", "linear_neuron.deployments.cli", "deploy"],
+        env=settings,
+        check=True,
+        cwd=stack.log.parent,
+    )
 
 
-def test_deploying_again_changes_nothing_and_removes_what_is_not_in_the_files(stack: Stack) -> None:
+def test_second_deploy_only_removes_what_left_the_files(stack: Stack) -> None:
     before = deployed(stack.api)
     assert "{{" not in str(before["deployment"])
     assert str(stack.store) not in str(before["deployment"])
@@ -132,7 +137,7 @@ def test_deploying_again_changes_nothing_and_removes_what_is_not_in_the_files(st
     assert deployed(stack.api) == before
 
 
-def test_deploying_again_respects_what_people_did_to_schedules_in_the_ui(stack: Stack) -> None:
+def test_deploy_keeps_schedules_added_or_paused_in_the_ui(stack: Stack) -> None:
     deployment = stack.api.deployment()
     path = f"/deployments/{deployment['id']}/schedules"
     weekly = f"{path}/{deployment['schedules'][0]['id']}"
@@ -147,9 +152,7 @@ def test_deploying_again_respects_what_people_did_to_schedules_in_the_ui(stack: 
     stack.api.ask("PATCH", weekly, active=True)
 
 
-def test_silent_runs_are_crashed_within_two_minutes_and_their_slots_are_freed(
-    stack: Stack, silenced: dict[str, datetime]
-) -> None:
+def test_silent_runs_crash_within_two_minutes(stack: Stack, silenced: dict[str, datetime]) -> None:
     for run, killed in silenced.items():
         state = stack.api.wait(run, "Crashed")["state"]
         assert "No heartbeat for 90 seconds" in state["message"]
@@ -160,7 +163,7 @@ def test_silent_runs_are_crashed_within_two_minutes_and_their_slots_are_freed(
 
 def start_another(stack: Stack, port: int, **settings: str) -> str:
     """What `up` says when it is refused."""
-    command = [sys.executable, "-m", "deployments.cli", "up", "--port", str(port)]
+    command = [sys.executable, "-m", "linear_neuron.deployments.cli", "up", "--port", str(port)]
     second = subprocess.run(
         command, env=CLEAN | settings, cwd=stack.log.parent, capture_output=True, text=True, check=False
     )
@@ -173,7 +176,7 @@ def test_a_second_start_on_a_busy_port_says_so(stack: Stack, tmp_path: Path) -> 
     assert f"can't listen on 127.0.0.1 port {stack.port} (Address already in use)" in said
 
 
-def test_a_second_stack_on_the_same_store_is_refused_with_the_address_of_the_first(stack: Stack) -> None:
+def test_second_stack_on_a_store_is_refused(stack: Stack) -> None:
     assert stack.process
     found = json.loads((stack.store / "prefect/up.json").read_text())
     assert found == {"url": stack.api.url, "pid": stack.process.pid}
@@ -188,7 +191,7 @@ def test_a_run_can_not_name_a_command(stack: Stack, tmp_path: Path) -> None:
             stack.api.ask("POST", path, job_variables=variables)
 
 
-def test_deploying_takes_the_variables_from_a_pool_of_an_earlier_version(stack: Stack) -> None:
+def test_deploy_removes_the_variables_of_an_older_pool(stack: Stack) -> None:
     stack.api.ask("PATCH", "/work_pools/linear-neuron", base_job_template=ProcessWorker.get_default_base_job_template())
     redeploy(stack)
     pool = stack.api.ask("GET", "/work_pools/linear-neuron")
@@ -210,11 +213,11 @@ def test_the_servers_state_is_for_its_owner_alone(stack: Stack) -> None:
     assert (home / "prefect.db").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_cancelled_training_ends_at_once_without_a_traceback_or_a_folder(stack: Stack) -> None:
+def test_cancelled_training_ends_at_once_and_leaves_nothing(stack: Stack) -> None:
     before = set(stack.store.glob("models/*"))
     said = len(stack.log.read_text())
     run = stack.api.trigger(ENDLESS)
-    trainer = eventually(lambda: [pid for pid, line in stack.processes().items() if "training.process" in line])[0]
+    trainer = eventually(lambda: [pid for pid, line in stack.processes().items() if "training_process" in line])[0]
     eventually(lambda: stack.api.artifacts(run), "the training shows its progress")
     stack.api.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
     stack.api.wait(run, "Cancelled")
@@ -223,7 +226,7 @@ def test_a_cancelled_training_ends_at_once_without_a_traceback_or_a_folder(stack
     assert set(stack.store.glob("models/*")) == before
 
 
-def test_ctrl_c_in_mid_run_leaves_no_process_and_the_next_start_finds_everything_as_it_was(stack: Stack) -> None:
+def test_ctrl_c_leaves_no_process_and_keeps_the_state(stack: Stack) -> None:
     schedules = deployed(stack.api)
     run = stack.api.trigger(ENDLESS)
     stack.api.wait(run, "Running")

@@ -8,12 +8,10 @@ import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 
-from deployments.worker import NeuronJob, NeuronWorker
+from linear_neuron.deployments.worker import NeuronJob, NeuronWorker
 
 
-def test_a_run_names_neither_its_command_nor_its_folder_nor_its_environment(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_run_cannot_choose_its_command_or_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LINEAR_NEURON_STORE", "models")
     job = NeuronJob(command="touch stolen", working_dir=tmp_path, env={"PYTHONPATH": "/evil", "PATH": "/evil"})
@@ -39,11 +37,23 @@ def test_a_deployments_name_says_whose_store_a_run_uses(monkeypatch: pytest.Monk
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["actuals-sales", "inbox-sales"]
 
 
+def test_run_finds_the_folder_it_looks_into(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LINEAR_NEURON_FOLDER", str(tmp_path))
+    for flow, folders in (("retrain", []), ("actuals", ["actuals"]), ("predict", ["actuals", "inbox"])):
+        deployment = DeploymentResponse(name=f"daily-{flow}", flow_id=uuid4(), labels={})
+        deployment.entrypoint = f"linear_neuron.flows.{flow}.{flow}"
+        NeuronJob().prepare_for_flow_run(FlowRun(flow_id=uuid4()), deployment)
+        assert sorted(folder.name for folder in tmp_path.iterdir()) == folders
+
+
 def test_only_a_run_that_trains_starts_to_import_keras_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINEAR_NEURON_FOLDER", str(tmp_path))
-    for flow, module in (("retrain.retrain", "deployments.engine"), ("predict.predict", "prefect.engine")):
+    for flow, module in (
+        ("retrain.retrain", "linear_neuron.deployments.engine"),
+        ("predict.predict", "prefect.engine"),
+    ):
         job, deployment = NeuronJob(), DeploymentResponse(name="weekly", flow_id=uuid4(), labels={})
-        deployment.entrypoint = f"flows.{flow}"
+        deployment.entrypoint = f"linear_neuron.flows.{flow}"
         job.prepare_for_flow_run(FlowRun(flow_id=uuid4()), deployment)
         assert (job.command or "").endswith(f" -P -m {module}")
 

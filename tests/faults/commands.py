@@ -1,29 +1,37 @@
 """What is run to be killed: the flows, as plain functions outside of a flow run."""
 
 import os
+import tempfile
 import threading
 from dataclasses import replace
+from itertools import repeat
 from typing import Any
 
 # Imported here and not when a child first needs them, so that a step is one of the product and not of Python.
+import pandas  # noqa: F401
 import s3fs
 from botocore.loaders import JSONFileLoader
 from botocore.session import get_session
 
-import tasks.reporting.csv_files
-import tasks.reporting.plots  # noqa: F401
-from flows.actuals import actuals as actuals_flow
-from flows.predict import predict as predict_flow
-from flows.promote import promote as promote_flow
-from flows.promote import rollback as rollback_flow
-from flows.retrain import retrain as retrain_flow
-from tasks.dataset import boston
-from tasks.dataset.download import fetch_file
-from tasks.errors import UserError
-from tasks.parameters import Actuals, Batch, Dataset, Retention, Training
-from tasks.registry.retention import clean_store
-from tasks.storage.store import IN_TIME, WHOLE, Store, digest
-from tests.faults.faults import set_clock, skip_waits
+import linear_neuron.tasks.reporting.plots
+import linear_neuron.tasks.scoring.plan
+import linear_neuron.tasks.scoring.run
+import linear_neuron.tasks.tables.csv
+from linear_neuron.flows.actuals import actuals as actuals_flow
+from linear_neuron.flows.backtest import backtest as backtest_flow
+from linear_neuron.flows.predict import predict as predict_flow
+from linear_neuron.flows.promote import promote as promote_flow
+from linear_neuron.flows.promote import rollback as rollback_flow
+from linear_neuron.flows.retrain import retrain as retrain_flow
+from linear_neuron.tasks.dataset import boston
+from linear_neuron.tasks.dataset.boston import fetch_file
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.monitoring.forget import Search, describe, forget
+from linear_neuron.tasks.parameters import Actuals, Batch, Dataset, Period, Retention, Training
+from linear_neuron.tasks.registry.retention import clean_store
+from linear_neuron.tasks.scoring.run import score_group
+from linear_neuron.tasks.storage.store import IN_TIME, WHOLE, Store, digest
+from tests.faults.faults import DATABASE, set_clock, skip_waits
 
 __all__ = ["UserError", "actuals", "clean", "fetch", "impatiently", "predict", "promote", "retrain", "rollback"]
 
@@ -40,6 +48,28 @@ def predict(**batch: Any) -> str:
     return predict_flow.fn(Batch(**batch))
 
 
+def predict_query(**batch: Any) -> str:
+    """Predict the rows of a query on a database in the folder for temporary files, and load them into a table of it."""
+    os.environ["LINEAR_NEURON_CONNECTION_SALES"] = f"sqlite:///{tempfile.gettempdir()}/{DATABASE}"
+    return predict_flow.fn(Batch(connection="sales", into="predicted", **batch))
+
+
+def predict_into(address: str, **batch: Any) -> str:
+    """Predict files, and load the predictions into a table of a database."""
+    os.environ["LINEAR_NEURON_CONNECTION_SALES"] = address
+    return predict_flow.fn(Batch(connection="sales", into="predicted", **batch))
+
+
+def predict_ranges(**batch: Any) -> str:
+    """Predict files in ranges, by the steps that the workers of a cluster run, in this process."""
+    vars(linear_neuron.tasks.scoring.plan)["RANGE_BYTES"] = vars(linear_neuron.tasks.tables.csv)["BLOCK_BYTES"] = 1000
+    vars(linear_neuron.tasks.scoring.run)["_run_groups"] = lambda groups, batch_run: map(
+        score_group, groups, repeat(batch_run)
+    )
+    vars(linear_neuron.tasks.scoring.plan)["GROUP_FILES"] = 2
+    return predict_flow.fn(Batch(runner="dask", **batch))
+
+
 def actuals(**actuals: Any) -> str:
     return actuals_flow.fn(Actuals(**actuals))
 
@@ -52,11 +82,19 @@ def retrain_table(**dataset: Any) -> str:
     return str(retrain_flow.fn(Dataset(**dataset)))
 
 
+def backtest(period: dict[str, Any], **dataset: Any) -> str:
+    return backtest_flow.fn(Period(**period), Dataset(**dataset))
+
+
 def clean(days_later: int = 0, **wishes: Any) -> str:
-    """Clean the store, as if so many days had passed."""
+    """Clean the store, as if `days_later` days had passed."""
     if days_later:
         set_clock(days_later)
     return " ".join(clean_store(Store(), Retention(**wishes)))
+
+
+def forget_key(key: str) -> str:
+    return describe(forget(Search(Store(), key, "", ()), "asked for"), removed=True)
 
 
 def fetch(url: str) -> str:

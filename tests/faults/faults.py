@@ -16,6 +16,7 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, Literal
 
+DATABASE = "sales.db"  # in the folder for temporary files
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "os.symlink", "os.chmod"}
 
@@ -119,6 +120,8 @@ class Counter:
             skip_waits()
 
     def on_event(self, event: str, args: tuple[Any, ...]) -> None:
+        if event == "subprocess.Popen" and self.fault.kind == "torn write":
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))  # for one file
         if event == "open" and isinstance(args[2], int) and args[2] & WRITING:
             self.step(f"open {name_of(args[0])}", opens=True)
         elif event in CHANGES:
@@ -146,7 +149,7 @@ class Counter:
 
 
 def set_clock(days: int) -> None:
-    """Have all of the project's modules take it for so many days later."""
+    """Have all of the project's modules take it for this many days later."""
 
     class AnyTime(type):
         def __instancecheck__(cls, instance: object) -> bool:
@@ -158,7 +161,10 @@ def set_clock(days: int) -> None:
             return super().now(tz) + timedelta(days=days)
 
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in ("tasks", "flows") and vars(module).get("datetime") is datetime:
+        if (
+            name.startswith(("linear_neuron.tasks.", "linear_neuron.flows."))
+            and vars(module).get("datetime") is datetime
+        ):
             vars(module)["datetime"] = Shifted
 
 

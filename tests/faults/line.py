@@ -1,4 +1,4 @@
-"""A line between a client and a server that can be cut and mended, whatever the two say to each other."""
+"""A line between a client and a server that can be cut and restored, whatever the two say to each other."""
 
 import select
 import socket
@@ -27,7 +27,7 @@ class Line:
             with suppress(OSError):
                 self._open.pop().shutdown(socket.SHUT_RDWR)
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Carry again what comes."""
         self._is_cut = False
 

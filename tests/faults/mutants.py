@@ -37,46 +37,45 @@ REGISTRY, SCORING, DATASET = f"{TASKS}registry/", f"{TASKS}scoring", f"{TASKS}da
 TRAINING, TABLES, ACTUALS = (
     f"{TASKS}training/",
     f"{TASKS}tables/test_csv.py {TASKS}tables/test_stream.py",
-    f"{TASKS}actuals {FLOWS}test_actuals.py",
+    f"{TASKS}monitoring {FLOWS}test_actuals.py",
 )
-ROWS = f"{DATASET}test_cleaning.py {DATASET}test_snapshot.py {DATASET}test_contract.py {DATASET}test_history.py"
+ROWS = f"{DATASET}test_rows.py {DATASET}test_snapshot.py {DATASET}test_profile.py {TASKS}training/test_backtest.py"
 MODULES = {  # file in tasks/ -> the tests that have to notice
     "storage/store.py": f"{TASKS}storage {REGISTRY}test_champion.py {REGISTRY}test_retention.py",
-    "tables/contract.py": f"{TABLES} {SCORING} {ROWS}",
+    "tables/columns.py": f"{TABLES} {SCORING} {ROWS}",
+    "tables/cleaning.py": ROWS,
+    "tables/rejects.py": f"{TABLES} {SCORING} {ROWS}",
     "tables/csv.py": f"{TABLES} {SCORING}/test_run.py",
     "tables/quotes.py": TABLES,
-    "dataset/cleaning.py": ROWS,
-    "dataset/records.py": ROWS,
+    "dataset/rows.py": ROWS,
     "dataset/snapshot.py": ROWS,
     "dataset/split.py": f"{DATASET}test_split.py",
     "registry/alarms.py": f"{REGISTRY}test_alarms.py",
     "registry/champion.py": f"{REGISTRY}test_champion.py {REGISTRY}test_retention.py",
-    "registry/log.py": f"{REGISTRY}test_champion.py {REGISTRY}test_catalogue.py",
-    "registry/pending.py": f"{REGISTRY}test_pending.py",
-    "registry/promotion.py": f"{REGISTRY}test_promotion.py {REGISTRY}test_pending.py",
+    "registry/audit_log.py": f"{REGISTRY}test_champion.py {REGISTRY}test_catalogue.py",
+    "registry/promotion.py": f"{REGISTRY}test_promotion.py",
     "registry/retention.py": f"{REGISTRY}test_retention.py",
-    "registry/summaries.py": f"{REGISTRY}test_summaries.py {REGISTRY}test_catalogue.py",
+    "registry/versions.py": f"{REGISTRY}test_versions.py {REGISTRY}test_catalogue.py",
     "scoring/batch.py": f"{SCORING} {FLOWS}test_predict.py",
+    "scoring/done.py": "tests/tasks/scoring/test_done.py",
+    "scoring/load.py": f"{FLOWS}test_predict_queries.py",
     "scoring/manifest.py": f"{SCORING} {FLOWS}test_predict.py",
     "scoring/plan.py": f"{SCORING} {FLOWS}test_predict.py",
     "scoring/run.py": f"{SCORING} {FLOWS}test_predict.py",
-    "scoring/groups.py": f"{SCORING} {FLOWS}test_predict.py",
     "scoring/score.py": f"{SCORING} {FLOWS}test_predict.py",
     "training/metrics.py": f"{TRAINING}test_metrics.py",
-    "training/interval.py": f"{TRAINING}test_metrics.py",
     "training/neuron.py": f"{TRAINING}test_neuron.py",
-    "actuals/match.py": ACTUALS,
-    "actuals/performance.py": ACTUALS,
-    "actuals/promises.py": ACTUALS,
-    "actuals/realised.py": ACTUALS,
-    "actuals/truths.py": ACTUALS,
+    "monitoring/match.py": ACTUALS,
+    "monitoring/performance.py": ACTUALS,
+    "monitoring/compare_versions.py": ACTUALS,
+    "monitoring/actual_values.py": ACTUALS,
 }
 SECONDS = 90  # that a test may take before its mutant counts as noticed
 MEMORY = 6 << 30  # bytes that a mutant may ask for before that counts as noticed, too
 AT_A_TIME = int(os.environ.get("AT_A_TIME") or 2)
 HEAVY = (
-    "anyio._backends._asyncio distributed hypothesis matplotlib.figure moto.server pandas polars pooch prefect.main "
-    "prefect.testing.utilities s3fs tasks.parameters upath"
+    "anyio._backends._asyncio distributed hypothesis matplotlib.figure moto.server pandas polars prefect.main "
+    "prefect.testing.utilities s3fs linear_neuron.tasks.parameters upath"
 )
 SWAPS: dict[type, Any] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -174,7 +173,7 @@ def keep_plain(items: list[pytest.Item]) -> None:
 
 
 class Recorder:
-    """Notes which tests run which lines of a module, the quickest first; "" stands for all, which share the line."""
+    """Notes which tests run which lines of a module, the quickest first; "" means all, which share the line."""
 
     def __init__(self, path: Path, notes: Path) -> None:
         self.path, self.notes, self.test, self.seconds = path, notes, "", dict[str, float]()
@@ -246,7 +245,7 @@ def start(loader: Loader, tests: list[str], plugin: Recorder | Chosen) -> int:
 
 def find_survivors(name: str, tests: list[str], notes: Path) -> str:
     """Try mutants of a module, some at a time, and list those that no test noticed."""
-    path, module = Path("tasks", name).resolve(), f"tasks.{name.removesuffix('.py').replace('/', '.')}"
+    path, module = Path("tasks", name).resolve(), f"linear_neuron.tasks.{name.removesuffix('.py').replace('/', '.')}"
     everything, begun = list(make_mutants(path)), time.monotonic()
     right = Loader(module, path, compile(path.read_text(), str(path), "exec"))
     if os.waitpid(start(right, tests, Recorder(path, notes)), 0)[1]:

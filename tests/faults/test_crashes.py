@@ -3,7 +3,7 @@
 import pytest
 
 from tests.faults.faults import Kind
-from tests.faults.matrix import RETRAIN, SCENARIOS, Scenario, World, explore
+from tests.faults.matrix import MORE, RETRAIN, SCENARIOS, TRAINING, Scenario, World, explore
 
 KILLS: set[Kind] = {"step", "torn write"}
 REQUESTS: set[Kind] = {"request", "reply", "lost reply"}
@@ -23,6 +23,13 @@ def test_a_kill_at_any_request_loses_nothing(s3_worlds: list[World], scenario: S
     assert not found, "\n".join(found)
 
 
-def test_a_killed_retrain_is_made_good_by_the_next(worlds: list[World]) -> None:
-    found = explore(worlds, RETRAIN, KILLS, sample=6)
+@pytest.mark.parametrize("scenario", TRAINING, ids=str)
+def test_a_killed_training_is_made_good_by_the_next(worlds: list[World], scenario: Scenario) -> None:
+    found = explore(worlds, scenario, KILLS, sample=6 if scenario is RETRAIN else 2)
+    assert not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("scenario", MORE, ids=str)
+def test_a_kill_at_some_steps_of_more_commands_loses_nothing(worlds: list[World], scenario: Scenario) -> None:
+    found = explore(worlds, scenario, KILLS, sample=12)
     assert not found, "\n".join(found)

@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tasks.dataset.boston import FILE
-from tasks.dataset.download import dataset_file
-from tasks.storage.store import Store, digest
+from linear_neuron.tasks.dataset.boston import FILE, dataset_file
+from linear_neuron.tasks.storage.store import Store, digest
 from tests.deployments.helpers import Api, eventually
 from tests.faults.line import Line
 from tests.faults.matrix import SCENARIOS, Scenario, World, count, differ, finish, undisturbed
@@ -116,7 +115,7 @@ def test_a_store_that_hardly_answers_is_told_in_a_sentence_and_in_time(
 
 def test_a_run_outlives_a_server_that_is_away_for_a_while(server: str, store: Store) -> None:
     line = Line(urlsplit(server).port or 0)
-    command = [sys.executable, "-P", "-m", "deployments.cli", "retrain", "--dataset.source", "package"]
+    command = [sys.executable, "-P", "-m", "linear_neuron.deployments.cli", "retrain", "--dataset.source", "package"]
     run = subprocess.Popen(
         [*command, "--training.epochs", "6000"],
         env=os.environ | {"PREFECT_API_URL": f"http://127.0.0.1:{line.port}/api"},
@@ -132,8 +131,8 @@ def test_a_run_outlives_a_server_that_is_away_for_a_while(server: str, store: St
 
     eventually(lambda: progress() or run.poll() is not None, "the training shows how far it is")
     line.cut()
-    eventually(lambda: line.refused or run.poll() is not None, "it was told that nobody is there")
-    line.mend()
+    eventually(lambda: line.refused or run.poll() is not None, "it was refused")
+    line.restore()
     said, log = run.communicate(timeout=240)
     harm = [] if run.returncode == 0 else [("traceback" if "Traceback" in log else "loss", log)]
     count("Prefect's API away", harm)

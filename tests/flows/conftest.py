@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows.predict import predict as predict_flow
-from tasks.model import ModelVersion
-from tasks.registry.champion import promote
-from tasks.storage.store import Store
+from linear_neuron.flows.predict import predict as predict_flow
+from linear_neuron.tasks.model import ModelVersion
+from linear_neuron.tasks.registry.champion import promote
+from linear_neuron.tasks.storage.store import Store
 from tests.flows.helpers import Predict, Way
 
 
-@pytest.fixture(params=["recorded", "plain"])
+@pytest.fixture(params=[pytest.param("recorded", marks=pytest.mark.slow), "plain"])
 def way(request: pytest.FixtureRequest) -> Iterator[Way]:
     """The ways in which a flow runs: recorded at a server, and as plain functions where no server can be reached."""
     if request.param == "recorded":

@@ -6,9 +6,9 @@ from typing import Any
 
 from prefect import Flow
 
-from tasks.parameters import Batch
-from tasks.scoring.manifest import Manifest
-from tasks.storage.store import digest, locate
+from linear_neuron.tasks.parameters import Batch
+from linear_neuron.tasks.scoring.manifest import Manifest
+from linear_neuron.tasks.storage.store import digest, locate
 
 Way = Callable[[Flow[..., Any]], Callable[..., Any]]  # from a flow to a function that runs it in this way
 Predict = Callable[[Batch], str]

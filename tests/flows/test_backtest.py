@@ -11,15 +11,15 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-from flows.backtest import backtest
-from flows.retrain import retrain
-from tasks.errors import UserError
-from tasks.parameters import Dataset, Period, Promotion, Retention, Training
-from tasks.registry.champion import read_champion
-from tasks.registry.retention import clean_store
-from tasks.registry.verify import verify
-from tasks.registry.versions import list_versions, read_version
-from tasks.storage.store import Store
+from linear_neuron.flows.backtest import backtest
+from linear_neuron.flows.retrain import retrain
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.parameters import Dataset, Period, Promotion, Retention, Training
+from linear_neuron.tasks.registry.champion import read_champion
+from linear_neuron.tasks.registry.retention import clean_store
+from linear_neuron.tasks.registry.verify import verify
+from linear_neuron.tasks.registry.versions import list_versions, read_version
+from linear_neuron.tasks.storage.store import Store
 from tests.helpers import Run
 
 PERIOD = Period.model_validate({"from": "2026-02-01", "to": "2026-05-01"})
@@ -27,15 +27,17 @@ PERIOD = Period.model_validate({"from": "2026-02-01", "to": "2026-05-01"})
 
 def write_sales(path: Path) -> Dataset:
     """Rows of January, February and March; those of February became known in the middle of March."""
-    rng, lines = np.random.default_rng(0), ["sold_on,known_on,area,rooms,price\n"]
+    rng, lines = np.random.default_rng(0), ["sold_on,known_on,area,rooms,side,price\n"]
     for month, known in (("01", "01-31"), ("02", "03-15"), ("03", "03-31")):
         for day in range(1, 29):
             area, rooms = rng.uniform(40, 160), rng.integers(1, 6)
             price = 50 + 2 * area + 10 * rooms + rng.normal(0, 5)
-            lines.append(f"2026-{month}-{day:02},2026-{known},{area:.1f},{rooms},{price:.1f}\n")
+            side = "<b>|odd" if day % 2 else "even"
+            lines.append(f"2026-{month}-{day:02},2026-{known},{area:.1f},{rooms},{side},{price:.1f}\n")
     file = path / "sales.csv"
     file.write_text("".join(lines))
-    return Dataset(source=str(file), features=["area", "rooms"], target="price", time="sold_on", known_at="known_on")
+    names = {"target": "price", "time": "sold_on", "known_at": "known_on", "by": ["side"]}
+    return Dataset.model_validate({"source": str(file), "features": ["area", "rooms"], **names})
 
 
 def read_steps(location: str) -> list[dict[str, str]]:
@@ -80,8 +82,11 @@ def test_a_step_knows_only_what_was_known_on_its_day(done: tuple[Store, Dataset,
 def test_page_and_artifacts_show_table_and_chart(done: tuple[Store, Dataset, str]) -> None:
     location = Path(done[2])
     page, manifest = (location / "backtest.html").read_text(), json.loads((location / "manifest.json").read_text())
-    assert "Passed over, since they have no rows:</strong> 2026-04-01 to 2026-05-01" in page
+    assert "Skipped, since they have no rows:</strong> 2026-04-01 to 2026-05-01" in page
     assert page.count("data:image/png;base64,") == 1
+    sides = {one["level"]: one["rows"] for one in manifest["slices"] if one["by"] == "side"}
+    assert sides == {"<b>|odd": 28, "even": 28}
+    assert "side &lt;b&gt;|odd" in page
     assert (location / "backtest.png").read_bytes().startswith(b"\x89PNG")
     run = UUID(manifest["lineage"]["flow_run_id"])
     with get_client(sync_client=True) as client:
@@ -106,7 +111,7 @@ def test_nothing_is_published_and_damage_is_found(done: tuple[Store, Dataset, st
     path.write_bytes(whole)
 
 
-def test_a_version_of_the_same_rows_is_the_same_to_the_bit_and_taken_again(done: tuple[Store, Dataset, str]) -> None:
+def test_version_of_the_same_rows_is_used_again(done: tuple[Store, Dataset, str]) -> None:
     store, dataset, location = done
     known = dataset.model_copy(update={"as_of": "2026-02-01"})
     version = retrain.fn(known, promotion=Promotion(mode="try")).rpartition("/")[2]
@@ -119,7 +124,7 @@ def test_a_version_of_the_same_rows_is_the_same_to_the_bit_and_taken_again(done:
     assert list_versions(store) == [version]
 
 
-def test_too_few_rows_on_a_day_are_told_with_the_day(store: Store, tmp_path: Path) -> None:
+def test_too_few_rows_are_refused_with_the_day(store: Store, tmp_path: Path) -> None:
     period = Period.model_validate({"from": "2026-01-04", "to": "2026-03-01", "every": "week"})
     dataset = write_sales(tmp_path).model_copy(update={"known_at": ""})
     with pytest.raises(UserError, match=r"^As of 2026-01-04: There are too few rows: 1 to learn from"):

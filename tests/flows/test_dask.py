@@ -13,13 +13,17 @@ import dask
 import numpy as np
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
-from tasks.actuals.match import find_predictions
-from tasks.errors import UserError
-from tasks.parameters import Batch
-from tasks.scoring.batch import read_manifest
-from tasks.storage.store import Store
+from linear_neuron.flows.predict import predict as predict_flow
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.monitoring.match import find_predictions
+from linear_neuron.tasks.parameters import Batch
+from linear_neuron.tasks.scoring.batch import read_manifest
+from linear_neuron.tasks.storage.store import Store
 from tests.flows.helpers import PATIENCE, Predict, check, contents, wait_until
+
+pytestmark = pytest.mark.slow
 
 PROFILES = "distributed.worker.profile.enabled"
 
@@ -28,11 +32,35 @@ PROFILES = "distributed.worker.profile.enabled"
 def test_without_a_cluster_nothing_is_predicted(
     served: Store, inbox: Path, monkeypatch: pytest.MonkeyPatch, predict: Predict
 ) -> None:
-    monkeypatch.setattr("tasks.scoring.groups.CONNECTING", 1)
+    monkeypatch.setattr("linear_neuron.tasks.scoring.run.CONNECTING", 1)
     with pytest.raises(
         UserError, match=r"There is no Dask scheduler at tcp://127.0.0.1:1: .*predict with --runner local"
     ):
         predict(Batch(inputs=[str(inbox)], runner="dask", dask_address="tcp://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize(
+    "address", ["host", "foo://host:1", "tcp://u:pa55word@host:1", "http://host:1", "tcp://", "a b:1"]
+)
+def test_an_address_that_is_none_is_refused_and_not_repeated(address: str) -> None:
+    with pytest.raises(
+        ValidationError, match="must be the address of a Dask scheduler, such as tcp://host:8786"
+    ) as caught:
+        Batch(dask_address=address)
+    assert "pa55word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["", "host:8786", "tcp://host:8786", "tls://10.0.0.1:8786", "tcp://[::1]:8786"])
+def test_an_address_of_a_scheduler_is_taken(address: str) -> None:
+    assert Batch(dask_address=address).dask_address == address
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_port_that_is_none_is_one_sentence(served: Store, inbox: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"There is no Dask scheduler at tcp://127.0.0.1:99999: .*predict with --runner"
+    ):
+        predict_flow.fn(Batch(inputs=[str(inbox)], runner="dask", dask_address="tcp://127.0.0.1:99999"))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -97,10 +125,10 @@ def test_a_dask_worker_that_dies_changes_no_byte_of_the_result(
     (inbox / "a.csv").write_text("\n".join(["id,RM,note", *rows]))
     pl.DataFrame({"id": range(150_000), "RM": rng.normal(6, 1, 150_000)}).write_parquet(inbox / "b.parquet")
     alone = predict(Batch(inputs=[str(inbox)], output=str(tmp_path / "alone")))
-    monkeypatch.setattr("tasks.scoring.plan.RANGE_BYTES", 400_000)
-    monkeypatch.setattr("tasks.scoring.plan.RANGE_ROWS", 30_000)
-    monkeypatch.setattr("tasks.scoring.plan.GROUP_BYTES", 400_000)
-    monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 100_000)
+    monkeypatch.setattr("linear_neuron.tasks.scoring.plan.RANGE_BYTES", 400_000)
+    monkeypatch.setattr("linear_neuron.tasks.scoring.plan.RANGE_ROWS", 30_000)
+    monkeypatch.setattr("linear_neuron.tasks.scoring.plan.GROUP_BYTES", 400_000)
+    monkeypatch.setattr("linear_neuron.tasks.tables.csv.BLOCK_BYTES", 100_000)
     batch = Batch(inputs=[str(inbox)], output=str(tmp_path / "shared"), runner="dask", dask_address=address)
     killer = subprocess.Popen(
         [

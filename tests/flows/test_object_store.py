@@ -7,25 +7,27 @@ import polars as pl
 import pytest
 from upath import UPath
 
-from flows.actuals import actuals
-from flows.backtest import backtest
-from flows.predict import predict as predict_flow
-from flows.promote import rollback
-from flows.reproduce import reproduce
-from flows.retrain import retrain
-from tasks.actuals.performance import read_performance
-from tasks.errors import UserError
-from tasks.parameters import Actuals, Batch, Dataset, Period, Retention, Training
-from tasks.registry.catalogue import list_models
-from tasks.registry.champion import promote, read_champion
-from tasks.registry.retention import clean_store
-from tasks.registry.verify import verify
-from tasks.registry.versions import list_versions
-from tasks.reporting.backtest import read_backtest
-from tasks.scoring.batch import read_manifest
-from tasks.storage.store import Store
+from linear_neuron.flows.actuals import actuals
+from linear_neuron.flows.backtest import backtest
+from linear_neuron.flows.predict import predict as predict_flow
+from linear_neuron.flows.promote import rollback
+from linear_neuron.flows.reproduce import reproduce
+from linear_neuron.flows.retrain import retrain
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.monitoring.performance import read_performance
+from linear_neuron.tasks.parameters import Actuals, Batch, Dataset, Period, Retention, Training
+from linear_neuron.tasks.registry.catalogue import list_models
+from linear_neuron.tasks.registry.champion import promote, read_champion
+from linear_neuron.tasks.registry.retention import clean_store
+from linear_neuron.tasks.registry.verify import verify
+from linear_neuron.tasks.registry.versions import list_versions
+from linear_neuron.tasks.reporting.backtest_report import read_backtest
+from linear_neuron.tasks.scoring.batch import read_manifest
+from linear_neuron.tasks.storage.store import Store
 from tests.flows.helpers import Predict, check, contents
 from tests.helpers import Run, make_version
+
+pytestmark = pytest.mark.slow
 
 PACKAGE = Dataset(source="package")
 
@@ -61,12 +63,12 @@ def test_actuals_from_a_bucket_are_recorded_there(s3: str, monkeypatch: pytest.M
     store = Store()
     make_version(store, "20260101T000000Z-aaaaaa")
     promote(store, "20260101T000000Z-aaaaaa", "")
-    for name, text in {"in/a.csv": "id,RM\na,1\nb,2\n", "truth/a.csv": "id,MEDV\na,3\n"}.items():
+    for name, text in {"in/a.csv": "id,RM\na,1\nb,2\n", "sold/a.csv": "id,MEDV\na,3\n"}.items():
         UPath(f"{s3}/{name}").write_text(text)
     predict_flow.fn(Batch(inputs=[f"{s3}/in"]))
     for text in ("id,MEDV\na,3\n", "id,MEDV\na,4\nb,9\n"):
-        UPath(f"{s3}/truth/a.csv").write_text(text)
-        assert actuals.fn(Actuals(inputs=[f"{s3}/truth"], key="id")) == f"{s3}/known/actuals"
+        UPath(f"{s3}/sold/a.csv").write_text(text)
+        assert actuals.fn(Actuals(inputs=[f"{s3}/sold"], key="id")) == f"{s3}/known/actuals"
     (result,) = read_performance(store)
     assert (result.matched, result.mse) == (2, 2.0)
     assert verify(store) == []
@@ -118,9 +120,9 @@ def test_a_bucket_is_predicted_into_a_bucket(served: Store, s3: str, tmp_path: P
     (UPath(s3) / "in" / "sub" / "b.csv").write_bytes(b"id,RM\n1,6\n")
     pl.DataFrame({"RM": [6.0]}).write_parquet(tmp_path / "c.parquet")
     (UPath(s3) / "in" / "c.parquet").write_bytes((tmp_path / "c.parquet").read_bytes())
-    batch = Batch(inputs=[f"{s3}/in/**/*"], output=f"{s3}/out")
+    batch = Batch(inputs=[f"{s3}/in/**/*"], output=f"{s3}/{tmp_path.name}")
     location = predict(batch)
-    assert location.startswith(f"{s3}/out/20260101T000000Z-aaaaaa-")
+    assert location.startswith(f"{s3}/{tmp_path.name}/20260101T000000Z-aaaaaa-")
     names = ["a.predictions.csv", "a.rejects.csv", "c.predictions.parquet", "sub/b.predictions.csv"]
     assert sorted(contents(location)) == names
     assert b"007,5,11.0" in contents(location)["a.predictions.csv"]
@@ -133,7 +135,12 @@ def test_a_bucket_is_predicted_into_a_bucket(served: Store, s3: str, tmp_path: P
     (UPath(s3) / "in" / "a.csv").write_bytes(b"id,RM\n007,7\n008,6\n")
     assert predict(batch) == location
     check(read_manifest(location), location)
-    assert sorted(contents(location)) == [name for name in names if name != "a.rejects.csv"]
+    found = sorted(contents(location))
+    assert [name for name in found if name not in names] == found[:2]
+    assert [name.rpartition("/")[2] for name in found[:2]] == ["a.predictions.csv", "a.rejects.csv"]
+    assert found[0].startswith(".older/")
+    assert b"007,5,11.0" in contents(location)[found[0]]
+    assert found[2:] == [name for name in names if name != "a.rejects.csv"]
 
 
 def test_an_unreachable_bucket_is_one_sentence(served: Store, s3: str, predict: Predict) -> None:

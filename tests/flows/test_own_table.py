@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.predict import predict
-from flows.reproduce import reproduce
-from flows.retrain import retrain
-from tasks.errors import UserError
-from tasks.parameters import Batch, Dataset, Promotion
-from tasks.registry.catalogue import list_history
-from tasks.registry.verify import verify
-from tasks.registry.versions import read_version
-from tasks.storage.store import Store
+from linear_neuron.flows.predict import predict
+from linear_neuron.flows.reproduce import reproduce
+from linear_neuron.flows.retrain import retrain
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.parameters import Batch, Dataset, Promotion, Training
+from linear_neuron.tasks.registry.catalogue import list_history
+from linear_neuron.tasks.registry.champion import read_log
+from linear_neuron.tasks.registry.verify import verify
+from linear_neuron.tasks.registry.versions import read_version
+from linear_neuron.tasks.storage.store import Store
 
 COLUMNS = {"features": ["area", "rooms"], "target": "price", "time": "sold_on", "max_bad_rows": 1}
 
@@ -38,6 +39,15 @@ def sales(store: Store, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize("refit", ["auto", "never"])
+def test_decision_and_report_show_one_mean_predictor(sales: Path, store: Store, refit: str) -> None:
+    dataset = Dataset.model_validate({"source": str(sales)} | COLUMNS)
+    training = Training.model_validate({"past": "30d", "refit": refit})
+    model = read_version(store, Path(retrain.fn(dataset, training)).name)
+    (decision,) = read_log(store)
+    assert decision["figures"]["mean_mse"] == pytest.approx(model.metrics["test"]["mean"]["mse"], rel=1e-12)
+
+
 def test_new_rows_are_learned_from_and_old_ones_are_not_again(sales: Path, store: Store) -> None:
     with (sales / "2026-03.csv").open("a") as file:
         file.write("3-200,2026-03-28,n/a,2,300\n")
@@ -45,6 +55,11 @@ def test_new_rows_are_learned_from_and_old_ones_are_not_again(sales: Path, store
     first = read_version(store, Path(retrain.fn(dataset)).name)
     assert first.training["recipe"] == "converged"
     assert first.weights == pytest.approx([3, 20], rel=0.02)
+    assert first.uncertainty_method == "HC3"
+    assert {name: found.low < found.weight < found.high for name, found in first.uncertainty.items()} == {
+        "area": True,
+        "rooms": True,
+    }
     assert first.dataset["rule"] == "time in sold_on"
     assert first.contract["area"]["low"] == pytest.approx(30, abs=1)
     rejects = store.root / "models" / first.version / "rejects.csv"
@@ -53,13 +68,49 @@ def test_new_rows_are_learned_from_and_old_ones_are_not_again(sales: Path, store
     assert Path(retrain.fn(dataset)).name == first.version
     write_month(sales, 4, 4)
     write_month(sales, 5, 4)
-    second = read_version(store, Path(retrain.fn(dataset)).name)
+    second = read_version(store, Path(retrain.fn(dataset, promotion=Promotion(min_certainty=0))).name)
     assert second.version != first.version
     (_, decision) = list_history(store)
     assert decision["action"] == "promoted"
     assert "on 200 rows that neither has learned from" in decision["reason"]
     assert reproduce.fn(first.version)[0]
     assert verify(store) == []
+
+
+def test_the_served_model_has_learned_from_the_newest_rows(sales: Path, store: Store) -> None:
+    dataset = Dataset.model_validate({"source": str(sales)} | COLUMNS)
+    folder = Path(retrain.fn(dataset))
+    version = read_version(store, folder.name)
+    assert version.candidate is not None
+    assert version.learned is not None
+    assert (version.candidate.rows, version.learned.rows) == (version.metrics["train"]["rows"], 600)
+    assert str(version.learned.newest) == "2026-03-25 00:00:00+00:00"
+    assert str(version.candidate.newest) < str(version.learned.newest)
+    assert version.candidate_model != version.linear_model
+    assert version.past["past"] == "all"
+    assert version.past["unit"] == "week"
+    assert sum(version.targets.counts) == sum(version.contract["area"]["counts"]) == 600
+    rows = np.loadtxt(folder / "predictions_test.csv", delimiter=",", skiprows=1)
+    assert version.candidate_model.predict(rows[:, 1:3]).tolist() == rows[:, 4].astype(np.float32).tolist()
+    assert version.interval_bins is not None
+    assert version.interval_bins.floor == 0
+    assert len(version.coverage_deciles) == 10
+    page = (folder / "report.html").read_text()
+    assert "Test figures are the candidate's, fitted on " in page
+    assert "fitted on 600 rows up to 2026-03-25." in page
+    assert "it holds if new rows are like those it is calibrated on" in page
+    assert "<h2>How much of the past</h2>" in page
+    assert reproduce.fn(version.version)[1].startswith(f"Reproduced bit for bit: {version.version} and its candidate, ")
+
+
+def test_without_a_refit_the_candidate_serves(sales: Path, store: Store) -> None:
+    dataset = Dataset.model_validate({"source": str(sales)} | COLUMNS)
+    version = read_version(store, Path(retrain.fn(dataset, Training(refit="never"))).name)
+    assert version.candidate is None
+    assert version.interval_bins is None
+    assert version.learned is not None
+    assert version.learned.rows == version.metrics["train"]["rows"]
+    assert reproduce.fn(version.version)[0]
 
 
 def test_a_grown_table_without_times_is_compared_on_rows_new_to_both(sales: Path, store: Store) -> None:
@@ -91,3 +142,19 @@ def test_bounds_hold_for_the_rows_to_predict_too(sales: Path, store: Store, tmp_
         '3,rooms, 9 ,out of bounds,"50, 9 "',
         '4,area,250,out of bounds,"250,2"',
     ]
+
+
+def test_ridge_and_signs_are_kept_and_reproduced(sales: Path, store: Store) -> None:
+    dataset = Dataset.model_validate({"source": str(sales)} | COLUMNS)
+    training = Training(l2=0.01, signs=["area=+", "rooms=-"])
+    version = read_version(store, Path(retrain.fn(dataset, training)).name)
+    assert version.weights[1] == 0
+    assert version.weights[0] == pytest.approx(3 / 1.01, rel=0.02)
+    assert version.training["signs"] == ["area=+", "rooms=-"]
+    assert version.signs["bound"] == {"rooms": pytest.approx(20, rel=0.1)}
+    page = (store.root / "models" / version.version / "report.html").read_text()
+    assert "the best line under the same ridge (l2 0.01) and the same signs for the train rows" in page
+    assert "Signs</h2>" in page
+    assert reproduce.fn(version.version)[0]
+    with pytest.raises(UserError, match=r"^--training.signs names 'room'"):
+        retrain.fn(dataset, Training(signs=["room=-"]))

@@ -9,18 +9,19 @@ from pathlib import Path
 import pytest
 from prefect import State
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.events.filters import EventFilter, EventNameFilter
 
-from flows.promote import promote, rollback
-from flows.reproduce import reproduce
-from flows.retrain import retrain
-from tasks.errors import UserError
-from tasks.parameters import Dataset, ExampleInputs, Promotion, Retention, Training
-from tasks.registry.catalogue import list_models
-from tasks.registry.champion import describe_standing, read_champion, read_log
-from tasks.registry.verify import verify
-from tasks.registry.versions import list_versions, publish_version, version_folder, will_be_unchanged
-from tasks.storage.store import Store
+from linear_neuron.flows.promote import promote, rollback
+from linear_neuron.flows.reproduce import reproduce
+from linear_neuron.flows.retrain import retrain
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.parameters import Dataset, ExampleInputs, Promotion, Retention, Training
+from linear_neuron.tasks.registry.catalogue import list_models
+from linear_neuron.tasks.registry.champion import describe_status, read_champion, read_log
+from linear_neuron.tasks.registry.verify import verify
+from linear_neuron.tasks.registry.versions import list_versions, publish_version, version_folder, will_be_unchanged
+from linear_neuron.tasks.storage.store import Store
 from tests.flows.helpers import Way
 from tests.helpers import make_version
 
@@ -32,15 +33,16 @@ def test_a_version_is_promoted_and_rolled_back_either_way(store: Store, way: Way
     make_version(store, "b")
     make_version(store, "c")
     assert way(promote)("a", "first").startswith("a is the champion since ")
-    assert "before it a: better" in way(promote)("b", "better")
+    assert "before it a: better" in way(promote)("b", "better", "Ada")
     assert "before it b: best" in way(promote)("c", "best")
     assert "before it a: slow" in way(rollback)("slow")
     assert way(rollback)("slower").startswith("a is the champion since ")
-    with pytest.raises(UserError, match="There is no champion before"):
+    with pytest.raises(UserError, match="No previous champion"):
         way(rollback)("again")
     with pytest.raises(UserError, match="has no complete version 'd'"):
         way(promote)("d")
     assert [entry["reason"] for entry in read_log(store)] == ["first", "better", "best", "slow", "slower"]
+    assert [entry["by"].startswith("Ada, ") for entry in read_log(store)] == [False, True, False, False, False]
 
 
 def versions_after(store: Store, *trainings: Training) -> list[str]:
@@ -50,9 +52,9 @@ def versions_after(store: Store, *trainings: Training) -> list[str]:
 def test_worse_is_refused_better_is_promoted_and_rollback_goes_back(store: Store, server: str) -> None:
     first, worse, better = versions_after(store, Training(), Training(epochs=1), Training(epochs=300))
     assert [row["status"] for row in list_models(store)] == ["previous", "refused", "champion"]
-    assert "no better than the mean predictor" in describe_standing(store, worse)
-    assert "Not promoted:" in (version_folder(store, worse) / "report.html").read_text()
-    assert "the challenger was the better one in" in describe_standing(store, better)
+    assert "no better than the mean predictor" in describe_status(store, worse)
+    assert "Not promoted when it was made:" in (version_folder(store, worse) / "report.html").read_text()
+    assert "the challenger was the better one in" in describe_status(store, better)
     assert f"{first} is the champion" in rollback("too bold")
     assert promote(worse, "to see").startswith(f"{worse} is the champion")
     assert [entry["action"] for entry in read_log(store)] == [
@@ -86,8 +88,23 @@ def test_unchanged_ends_at_once_and_force_trains_again(store: Store, server: str
     assert version in (state.message or "")
     assert state.result() == str(version_folder(store, version))
     assert list_versions(store) == [version]
+    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["unchanged-report"]))
+    with get_client(sync_client=True) as client:
+        pages = [str(artifact.data) for artifact in client.read_artifacts(artifact_filter=wanted)]
+    (page,) = (page for page in pages if version in page)
+    assert page.startswith(f"# Nothing has changed since {version}\n")
+    assert page.count("data:image/png;base64,") == 5
+    assert f"{version_folder(store, version)}/report.html" in page
     retrain(PACKAGE, quick, force=True)
     assert len(list_versions(store)) == 2
+
+
+def test_a_refused_version_ends_its_run_refused_with_the_reason(store: Store, server: str) -> None:
+    state: State[str] = retrain(PACKAGE, Training(epochs=2), promotion=Promotion(mode="try"), return_state=True)
+    (version,) = list_versions(store)
+    assert (state.name, state.type.value) == ("Refused", "COMPLETED")
+    assert state.message == f"{version} is not promoted: it was only tried, as promotion.mode asked."
+    assert state.result() == str(version_folder(store, version))
 
 
 def test_every_version_comes_out_again_to_the_bit(trained_store: Store, store: Store, server: str) -> None:
@@ -95,7 +112,7 @@ def test_every_version_comes_out_again_to_the_bit(trained_store: Store, store: S
     for version in made:
         agrees, message = reproduce(version)
         assert agrees, message
-        assert f"{version} came out again to the bit: MEDV = " in message
+        assert f"Reproduced bit for bit: {version}, MEDV = " in message
 
 
 def test_what_differs_is_named_when_a_version_does_not_come_out_again(store: Store, server: str) -> None:
@@ -125,8 +142,8 @@ def test_retention_runs_at_the_end_of_a_retrain(store: Store, server: str) -> No
 
 KILLED = """
 import os
-from flows import retrain as module
-from tasks.parameters import Dataset, Training
+from linear_neuron.flows import retrain as module
+from linear_neuron.tasks.parameters import Dataset, Training
 calls, apply = [], module.apply_decisions
 module.apply_decisions = lambda *args: os._exit(9) if calls else calls.append(apply(*args))
 module.retrain.fn(Dataset(source="package"), Training(epochs=300))
@@ -140,5 +157,5 @@ def test_a_retrain_killed_before_it_promotes_is_made_good_by_the_next(store: Sto
     assert verify(store) == []
     retrain.fn(PACKAGE, Training(epochs=300))
     assert list_versions(store) == [version], "nothing has changed"
-    assert describe_standing(store, version).startswith("champion: it beats the mean predictor")
+    assert describe_status(store, version).startswith("champion: it beats the mean predictor")
     assert [entry["action"] for entry in read_log(store)] == ["promoted"]

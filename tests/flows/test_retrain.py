@@ -9,13 +9,13 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
-from flows.retrain import retrain
-from tasks.errors import UserError
-from tasks.parameters import Dataset, ExampleInputs, Training
-from tasks.registry.versions import list_versions, read_version, version_folder
-from tasks.reporting.plots import PLOTS
-from tasks.reporting.retrain import summarize
-from tasks.storage.store import Store, digest
+from linear_neuron.flows.retrain import retrain
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.parameters import Dataset, ExampleInputs, Training
+from linear_neuron.tasks.registry.versions import list_versions, read_version, version_folder
+from linear_neuron.tasks.reporting.plots import PLOTS
+from linear_neuron.tasks.reporting.retrain_report import summarize
+from linear_neuron.tasks.storage.store import Store, digest
 
 PACKAGE = Dataset(source="package")
 
@@ -68,6 +68,7 @@ def test_model_json_predicts_what_the_prediction_file_says(trained_store: Store)
     assert predicted.tolist() == rows["predicted"].astype("float32").tolist()
     assert neuron.ranges["RM"] == (3.561, 8.704)
     assert neuron.lineage["packages"]["keras"]
+    assert neuron.uncertainty_reason == "the recipe stops after its epochs, not at the optimum"
     assert neuron.dataset["source"] == "package"
 
 
@@ -76,7 +77,7 @@ def test_report_and_artifacts_show_the_plots_and_the_outcome(trained_store: Stor
     page = (version_folder(trained_store, version) / "report.html").read_text()
     run_id = UUID(read_version(trained_store, version).lineage["flow_run_id"])
     assert page.count("data:image/png;base64,") == 5
-    assert "57.83" in page.partition("<h2>")[0], "the outcome comes first"
+    assert "7.60" in page.partition("<h2>")[0], "the outcome comes first"
     with get_client(sync_client=True) as client:
         artifacts = client.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
@@ -86,7 +87,7 @@ def test_report_and_artifacts_show_the_plots_and_the_outcome(trained_store: Stor
     shown = {artifact.key: str(artifact.data) for artifact in artifacts}
     assert shown["retrain-report"].count("data:image/png;base64,") == 5
     assert shown["history"].count("data:image/png;base64,") == 1
-    assert f"| {version} | MEDV from RM | 57.83 | 37.81 | - | champion: it beats the mean predictor" in shown["history"]
+    assert f"| {version} | MEDV from RM | 7.60 | 6.15 | - | champion: it beats the mean predictor" in shown["history"]
     assert sum(len(data) for data in shown.values()) < 300_000, "kept under 300 KB a run"
     assert run.name.startswith("retrain RM notebook 20")
 
@@ -141,7 +142,7 @@ def test_the_converged_recipe_is_recorded_and_reaches_least_squares(store: Store
     page = (version_folder(store, version) / "report.html").read_text()
     assert "<td>all rows</td>" in page
     assert "<td>gradient descent on standardised, decorrelated features</td>" in page
-    assert "The others stand at their mean: LSTAT 12." in page
+    assert "The others are at their mean: LSTAT 12." in page
 
 
 def test_a_failed_training_publishes_nothing(store: Store, server: str) -> None:

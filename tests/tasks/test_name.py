@@ -2,10 +2,10 @@
 
 import pytest
 
-from tasks.errors import UserError
-from tasks.name import check_name, entitle, find_store
-from tasks.registry.catalogue import render_models
-from tasks.storage.store import Store
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.name import check_name, entitle, find_store
+from linear_neuron.tasks.registry.catalogue import render_models
+from linear_neuron.tasks.storage.store import Store
 
 
 @pytest.mark.parametrize("name", ["sales", "a", "north-2", "x" * 40])
@@ -22,9 +22,9 @@ def test_a_bad_name_is_refused_in_one_sentence(name: str) -> None:
 
 
 def test_advice_is_for_the_named_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert render_models([]).endswith("by: linear-neuron retrain\n")
+    assert render_models([]).endswith("Make one: linear-neuron retrain\n")
     monkeypatch.setenv("LINEAR_NEURON_NAME", "sales")
-    assert render_models([]).endswith("by: linear-neuron --name sales retrain\n")
+    assert render_models([]).endswith("Make one: linear-neuron --name sales retrain\n")
 
 
 def test_the_projects_own_name_is_that_of_the_unnamed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -56,5 +56,5 @@ def test_a_named_model_has_its_store_beside_the_base(monkeypatch: pytest.MonkeyP
 def test_a_base_without_a_name_is_refused(monkeypatch: pytest.MonkeyPatch, base: str) -> None:
     monkeypatch.setenv("LINEAR_NEURON_NAME", "sales")
     monkeypatch.setenv("LINEAR_NEURON_STORE", base)
-    with pytest.raises(UserError, match="for that of sales: set LINEAR_NEURON_STORE_SALES"):
+    with pytest.raises(UserError, match=r"The store of sales can.t be put beside .*: set LINEAR_NEURON_STORE_SALES"):
         find_store()

@@ -15,7 +15,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 from prefect.client.schemas.objects import Artifact
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from tasks.progress import progress
+from linear_neuron.tasks.progress import progress
 
 
 def artifacts_of(run_id: str) -> list[tuple[str | None, object]]:
@@ -107,7 +107,9 @@ def test_outside_of_a_run_progress_asks_no_server(capfd: pytest.CaptureFixture[s
 
 
 def test_a_terminal_shows_a_bar_with_title_and_text() -> None:
-    code = "from tasks.progress import progress\nwith progress('A [b] {c}', 4) as advance: advance(3, 'loss [1]')"
+    code = (
+        "from linear_neuron.tasks.progress import *\nwith progress('A [b] {c}', 4) as advance: advance(3, 'loss [1]')"
+    )
     leader, terminal = pty.openpty()
     subprocess.run([sys.executable, "-c", code], stderr=terminal, check=True, env=os.environ | {"COLUMNS": "120"})
     os.close(terminal)

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
+import httpx
 import pytest
 from prefect import flow
+from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
 
-from tasks.errors import UnavailableError, UserError
-from tasks.steps import end_as, get_logger, is_recorded, task
+from linear_neuron.tasks.errors import UnavailableError, UserError
+from linear_neuron.tasks.steps import FIELDS, end_as, get_logger, is_recorded, name_fields, task
 
 tries: list[str] = []
 
@@ -69,6 +72,20 @@ def test_a_recorded_mistake_is_logged_once_and_without_a_traceback(caplog: pytes
     assert [record.exc_info for record in said] == [None]
 
 
+def test_a_failed_run_has_its_reason_in_the_log(server: str) -> None:
+    """Whoever looks at the run as soon as it is Failed sees the reason."""
+    found = list[str]()
+
+    def look(flow: Any, flow_run: Any, state: Any) -> None:
+        body = {"logs": {"flow_run_id": {"any_": [str(flow_run.id)]}}}
+        found.extend(line["message"] for line in httpx.post(f"{server}/logs/filter", json=body).json())
+
+    failing = recorded.with_options(validate_parameters=False, on_failure=[look])
+    with pytest.raises(UserError), temporary_settings({PREFECT_LOGGING_TO_API_ENABLED: True}):
+        failing(refuse, "1 of 2 files can't be predicted")
+    assert "1 of 2 files can't be predicted" in found
+
+
 def test_tries_come_to_an_end(call: Callable[..., object]) -> None:
     with pytest.raises(UnavailableError, match="busy"):
         call(ask, UnavailableError("busy"), 4)
@@ -90,12 +107,20 @@ def test_a_plain_step_logs_to_the_terminal(caplog: pytest.LogCaptureFixture) -> 
 
 
 @pytest.mark.usefixtures("server")
+def test_a_completed_step_adds_no_line_to_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    assert recorded.with_options(validate_parameters=False)(sleep, 0) == "slept"
+    assert [record.name for record in caplog.records if "Finished in state" in record.getMessage()] == [
+        "prefect.flow_runs"
+    ]
+
+
+@pytest.mark.usefixtures("server")
 def test_a_recorded_step_knows_that_it_is() -> None:
     assert recorded(is_recorded)
 
 
 def test_steps_are_defined_without_importing_prefect() -> None:
-    code = "import sys, tasks.registry.catalogue, tasks.registry.verify; sys.exit('prefect' in sys.modules)"
+    code = "import sys; from linear_neuron.tasks.registry import catalogue, verify; sys.exit('prefect' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -105,5 +130,38 @@ def write(number: int) -> None:
 
 
 def test_a_full_disk_is_one_sentence_and_not_tried_again(call: Callable[..., object]) -> None:
-    with pytest.raises(UserError, match=r"^This machine refuses to go on: No space left on device: a\.csv\. Mend its"):
+    with pytest.raises(UserError, match=r"^This machine can't go on: No space left on device: a\.csv\. Free disk"):
         call(write, errno.ENOSPC)
+
+
+def test_the_fields_of_the_form_are_named_beside_flags() -> None:
+    assert name_fields("Leave them out by --dataset.max-bad-rows 3.", FIELDS) == "Max Bad Rows of dataset"
+    assert name_fields("Give --key, or --dataset.time; not --store.", FIELDS) == "Key of batch, Time of dataset"
+    assert name_fields("The table has no rows.", FIELDS) == ""
+    assert name_fields("Give --key, or --dataset.time.", {"actuals"}) == "Key of actuals"
+    assert name_fields("Give --key, or --dataset.time.", {"version", "reason"}) == ""
+
+
+@flow(name="steps", validate_parameters=False)
+def with_form(step: Callable[..., object], training: int) -> object:
+    return step()
+
+
+@flow(name="steps", validate_parameters=False)
+def without_form(step: Callable[..., object]) -> object:
+    return step()
+
+
+@pytest.mark.usefixtures("server")
+def test_a_run_of_a_deployment_fails_with_the_field_of_its_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    @task("Refuse")
+    def refuse() -> None:
+        raise UserError("Lower it by --training.epochs.")
+
+    with pytest.raises(UserError, match=r"^Lower it by --training\.epochs\.$"):
+        refuse()
+    monkeypatch.setattr("linear_neuron.tasks.steps.is_deployed", lambda: True)
+    with pytest.raises(UserError, match=r"^Lower it by --training\.epochs\.$"):
+        without_form(refuse)
+    with pytest.raises(UserError, match=r"^Lower it by --training\.epochs\. In the form: Epochs of training\.$"):
+        with_form(refuse, training=7)

@@ -5,8 +5,8 @@ from html import unescape
 
 import pytest
 
-from tasks.reporting.markdown import as_table, render_page
-from tasks.text import as_code, as_text, one_line
+from linear_neuron.tasks.reporting.page import as_table, render_page
+from linear_neuron.tasks.text import as_code, as_text, distinguish, draw_table, list_first, one_line, split_hint
 
 HOSTILE = [
     "# x",
@@ -74,3 +74,31 @@ def test_what_a_reader_may_take_for_more_is_code(name: str) -> None:
 def test_breaks_and_control_characters_are_spaces() -> None:
     assert one_line("a\nb\r\n# c\x1b[31m\u2028d\x00") == "a b # c [31m d"
     assert tags(render(f"of {as_text('a' + chr(10) * 2 + '# c')}")) == {"p", "code"}
+
+
+def test_compared_numbers_do_not_look_the_same() -> None:
+    assert distinguish(57.8265, 84.4812) == ("57.83", "84.48")
+    assert distinguish(0.0012345, 0.0012401) == ("0.0012345", "0.0012401")
+    assert distinguish(1.2e-7, 1.3e-7) == ("1.2e-07", "1.3e-07")
+    assert distinguish(38027.31, 38027.44) == ("38,027.3", "38,027.4")
+    assert distinguish(2.0, 2.0) == ("2.00", "2.00")
+
+
+def test_names_joined_by_commas_get_a_hint() -> None:
+    assert split_hint("RM,LSTAT", ["RM", "LSTAT"]) == "; give each name by itself: RM LSTAT"
+    assert split_hint("RM, x", ["RM", "LSTAT"]) == ""
+    assert split_hint("RN", ["RM"]) == ""
+
+
+def test_a_long_list_ends_with_a_count() -> None:
+    assert list_first(["a", "b"], 2) == "a, b"
+    assert list_first(["a", "b", "c"], 2) == "a, b and 1 more"
+    assert list_first(list(range(2000)), 1, "; ") == "0; and 1,999 more"
+
+
+def test_a_table_is_aligned() -> None:
+    assert draw_table(["name", "n"], [["a", "1"], ["bcdef", "20"]], left={"name"}) == [
+        "name    n",
+        "a       1",
+        "bcdef  20",
+    ]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.registry.champion import promote
-from tasks.registry.versions import list_versions
-from tasks.storage.store import Store
+from linear_neuron.tasks.registry.champion import promote
+from linear_neuron.tasks.registry.versions import list_versions
+from linear_neuron.tasks.storage.store import Store
 from tests.helpers import make_version
 
 

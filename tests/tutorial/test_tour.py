@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from flows.predict import predict
-from flows.promote import promote, rollback
-from flows.reproduce import reproduce
-from flows.retrain import retrain
-from tasks.parameters import Batch, Dataset, Retention, Training
-from tasks.registry.retention import clean_store
-from tasks.registry.verify import verify
-from tasks.registry.versions import list_versions, read_version
-from tasks.storage.store import Store
+from linear_neuron.flows.predict import predict
+from linear_neuron.flows.promote import promote, rollback
+from linear_neuron.flows.reproduce import reproduce
+from linear_neuron.flows.retrain import retrain
+from linear_neuron.tasks.parameters import Batch, Dataset, Retention, Training
+from linear_neuron.tasks.registry.retention import clean_store
+from linear_neuron.tasks.registry.verify import verify
+from linear_neuron.tasks.registry.versions import list_versions, read_version
+from linear_neuron.tasks.storage.store import Store
 from tests.deployments.helpers import Stack, eventually
 from tests.helpers import make_version
 
@@ -74,8 +74,8 @@ def test_06_roll_back(tutorial: str, simple: str) -> None:
 
 
 def test_07_reproduce_a_version(tutorial: str) -> None:
-    """A version trained again from what it noted of itself comes out the same to the bit."""
-    assert reproduce(tutorial) == (True, f"{tutorial} came out again to the bit: MEDV = 3.3428 * RM + 1.2761.")
+    """A version trained again from what it noted of itself is the same bit for bit."""
+    assert reproduce(tutorial) == (True, f"Reproduced bit for bit: {tutorial}, MEDV = 3.3428 * RM + 1.2761.")
 
 
 def test_08_put_it_on_a_schedule(stack: Stack) -> None:

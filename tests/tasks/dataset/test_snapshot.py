@@ -6,8 +6,9 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import cast
 
 import duckdb
 import numpy as np
@@ -16,14 +17,13 @@ import pytest
 from backports import zstd
 from sqlalchemy import create_engine, text
 
-from tasks.dataset.records import open_records, record_type
-from tasks.dataset.rows import Origin, Snapshot
-from tasks.dataset.snapshot import check_size, read_memory, take_snapshot
-from tasks.dataset.sources import open_snapshot
-from tasks.errors import UserError
-from tasks.parameters import Dataset
-from tasks.registry.verify import verify
-from tasks.storage.store import Store
+from linear_neuron.tasks.dataset.rows import Origin, Snapshot, open_records, record_type
+from linear_neuron.tasks.dataset.snapshot import check_size, read_memory, take_snapshot
+from linear_neuron.tasks.dataset.sources import open_snapshot
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.parameters import Dataset
+from linear_neuron.tasks.registry.verify import verify
+from linear_neuron.tasks.storage.store import Store
 
 ROWS = [
     ("a1", "2026-01-03", 50.5, 2, 200.25),
@@ -139,9 +139,9 @@ def test_rows_stand_in_the_order_of_their_times(take: Take, tmp_path: Path) -> N
 
 TAKE = """
 import sys
-from tasks.dataset.snapshot import take_snapshot
-from tasks.parameters import Dataset
-from tasks.storage.store import Store
+from linear_neuron.tasks.dataset.snapshot import take_snapshot
+from linear_neuron.tasks.parameters import Dataset
+from linear_neuron.tasks.storage.store import Store
 take_snapshot(Store(sys.argv[1]), Dataset(source=sys.argv[2], features=["area"], target="price"))
 """
 
@@ -168,6 +168,54 @@ def test_a_snapshot_is_opened_again_by_its_digest(take: Take, store: Store, tmp_
         open_snapshot(store, snapshot.origin)
 
 
+ROT: dict[str, Callable[[bytes], bytes]] = {
+    "flipped": lambda data: data[:-3] + bytes([data[-3] ^ 1]) + data[-2:],
+    "truncated": lambda data: data[: len(data) // 2],
+    "empty": lambda _: b"",
+}
+
+
+@pytest.mark.parametrize("rot", ROT)
+def test_damaged_snapshot_is_replaced_by_what_was_read(
+    take: Take, store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture, rot: str
+) -> None:
+    first = take(by_csv(tmp_path), time="sold_on")
+    expected, path = first.values.tolist(), first.path
+    assert path is not None
+    data = path.read_bytes()
+    path.write_bytes(ROT[rot](data))
+    again = take(by_csv(tmp_path), time="sold_on")
+    assert again.path is not None
+    assert (again.values.tolist(), again.path.read_bytes()) == (expected, data)
+    assert verify(store) == []
+    assert [f"{path} was damaged" in message for message in caplog.messages] == [True]
+
+
+def test_intact_snapshot_is_not_written_again(take: Take, tmp_path: Path) -> None:
+    states = []
+    for _ in range(2):
+        path = take(by_csv(tmp_path), time="sold_on").path
+        assert path is not None
+        states.append((path.stat().st_ino, path.stat().st_mtime_ns))
+    assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("other", ["7.0", " 7", "7.00"])
+def test_key_written_in_two_ways_is_one_key(take: Take, tmp_path: Path, other: str) -> None:
+    source = write_csv(tmp_path / "sales.csv", ("7", *ROWS[0][1:]), *ROWS, (other, *ROWS[1][1:]))
+    with pytest.raises(UserError, match=r"id '7' is the key of two rows, .*line 2 and .*line 7; leave one of them"):
+        take(source, key="id")
+
+
+def test_rule_says_whether_keys_were_written_in_another_way(take: Take, tmp_path: Path) -> None:
+    plain = take(write_csv(tmp_path / "plain.csv", (7, *ROWS[0][1:]), *ROWS), key="id")
+    floats = take(write_csv(tmp_path / "floats.csv", (7.0, *ROWS[0][1:]), *ROWS), key="id")
+    assert np.array_equal(plain.values, floats.values)
+    assert (plain.rule, floats.rule) == ("hash of id", "hash of id in its shortest form")
+    older = open_records(cast(Path, floats.path), Origin("", "", details={"key": "id"}))
+    assert older.rule == "hash of id", "as versions made before say"
+
+
 @pytest.mark.parametrize(
     ("row", "options", "message"),
     [
@@ -192,6 +240,72 @@ def test_a_bad_row_is_told_and_nothing_kept(
     with pytest.raises(UserError, match=message):
         take(write_csv(tmp_path / "sales.csv", *ROWS, row), **options)
     assert store.names("datasets") == []
+
+
+def test_future_time_is_rejected_unless_allowed(take: Take, tmp_path: Path) -> None:
+    later = datetime.now(UTC) + timedelta(days=2)
+    for day in (f"{later:%Y-%m-%d}", "9999-12-31", f"{later:%Y-%m-%dT%H:%MZ}"):
+        source = write_csv(tmp_path / "sales.csv", *ROWS, ("a5", day, 5, 2, 9))
+        with pytest.raises(UserError, match=rf"'{day}' is rejected as in the future; 1 of 5 .* by --dataset.allow-f"):
+            take(source, time="sold_on")
+        with pytest.raises(UserError, match=r"The newest sold_on in .* is 2026-01-03 00:00, "):
+            take(source, time="sold_on", max_rejects=0.2, max_age_days=1)
+        assert len(take(source, time="sold_on", allow_future=True).values) == 5
+        with pytest.raises(UserError, match="is rejected as in the future"):
+            take(source, known_at="sold_on")
+
+
+def test_local_time_of_today_is_not_the_future(take: Take, tmp_path: Path) -> None:
+    local = datetime.now(UTC) + timedelta(hours=14)
+    rows = [*ROWS, ("a5", f"{local:%Y-%m-%dT%H:%M}", 5, 2, 9)]
+    assert len(take(write_csv(tmp_path / "sales.csv", *rows), time="sold_on", max_age_days=1).values) == 5
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["01-06-23", "1-06-23", "0023-06-01", "0999-12-31", "23-06-01T10:00", "06/01/2023", "20230601", "12023-01-01"],
+)
+def test_year_without_four_digits_is_no_time(take: Take, tmp_path: Path, text: str) -> None:
+    source = write_csv(tmp_path / "sales.csv", *ROWS, ("a5", text, 5, 2, 9))
+    with pytest.raises(UserError, match=f"'{text}' is rejected as not a time; .* as ISO 8601, such as 2026-11-23 or"):
+        take(source, time="sold_on")
+
+
+def test_native_time_before_the_year_1000_is_no_time(take: Take, tmp_path: Path) -> None:
+    days = pl.Series([date(23, 6, 1), date(2023, 6, 1), date(1000, 1, 1)])
+    assert take(write_parquet(tmp_path, sold_on=days), time="sold_on", max_rejects=0.4).origin.details["rows"] == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "message"),
+    [
+        (
+            [("a", 1, "red", 2, 9)] * 3,
+            {},
+            "none of 3 rows can be learned from. If area holds labels, name it in --dataset.cat",
+        ),
+        (
+            [("a", 1, "", 2, 9), *ROWS],
+            {},
+            r"by --dataset.max-rejects 0\.2\. If area is often empty, learn from such rows too by --d",
+        ),
+        ([("a", 1, 1, 2), *ROWS, *ROWS, *ROWS], {}, r"leave them out by --dataset.max-rejects 0\.077\.$"),
+        ([("a", "soon", 1, 2, 9)], {"time": "sold_on"}, "none of 1 rows .* Write times in sold_on as ISO 8601"),
+    ],
+)
+def test_refused_rows_come_with_a_way_out(
+    take: Take, tmp_path: Path, rows: list[tuple[object, ...]], options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        take(write_csv(tmp_path / "sales.csv", *rows), **options)
+
+
+def test_share_and_number_of_rejects_are_one_limit(take: Take, tmp_path: Path) -> None:
+    source = write_csv(tmp_path / "sales.csv", *ROWS, ("a5", "2026-01-04", "n/a", 2, 9))
+    for options in ({"max_rejects": 0.2}, {"max_bad_rows": 1}, {"max_rejects": 0.1, "max_bad_rows": 1}):
+        assert len(take(source, **options).values) == 4
+    with pytest.raises(UserError, match=r"max-rejects 0\.2\.$"):
+        take(source, max_rejects=0.19)
 
 
 def test_bad_rows_that_are_allowed_are_listed(take: Take, tmp_path: Path) -> None:
@@ -246,7 +360,7 @@ def test_a_row_counts_from_when_it_was_known_or_else_had_happened(
     ("options", "rule"),
     [({}, "hash of area, rooms, price"), ({"key": "id"}, "hash of id"), ({"time": "sold_on"}, "time in sold_on")],
 )
-def test_rows_are_dealt_out_by_time_or_key_or_all_values(
+def test_rows_are_split_by_time_or_key_or_all_values(
     take: Take, tmp_path: Path, options: dict[str, object], rule: str
 ) -> None:
     assert take(by_csv(tmp_path), **options).rule == rule
@@ -323,8 +437,8 @@ def test_what_is_no_table_is_told_in_one_sentence(
 
 
 def test_a_table_that_changes_while_it_is_read_is_refused(take: Take, tmp_path: Path) -> None:
-    from tasks.dataset import reading
-    from tasks.tables import csv
+    from linear_neuron.tasks.tables import csv
+    from linear_neuron.tasks.tables import read as reading
 
     path = Path(by_csv(tmp_path))
     before = csv.cut_blocks
@@ -393,10 +507,8 @@ def test_a_long_value_is_shown_in_part(take: Take, tmp_path: Path) -> None:
         take(write_parquet(tmp_path, area=["x" * 1000, "1", "2"]))
 
 
-def test_a_key_that_was_there_twice_and_no_longer_is_told(
-    take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tasks.dataset import reading
+def test_key_that_was_double_for_a_moment_is_named(take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from linear_neuron.tasks.tables import read as reading
 
     pieces = iter([[1, 1, 2], [1, 2, 3]])
     monkeypatch.setattr(
@@ -421,13 +533,13 @@ def test_keys_that_name_two_rows_are_counted(take: Take, tmp_path: Path, more: l
         take(str(source), key="id", features=["area"])
 
 
-def test_the_first_bad_row_of_a_parquet_file_is_told_with_how_many_there_are(take: Take, tmp_path: Path) -> None:
+def test_first_bad_parquet_row_and_count_are_named(take: Take, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"line 2, column area: 'x' is rejected as not a number; 1 of 3 rows can't"):
         take(write_parquet(tmp_path, area=["1", "x", "3"]))
 
 
 def test_a_table_is_measured_against_the_memory(take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.dataset.snapshot.read_memory", lambda: 100)
+    monkeypatch.setattr("linear_neuron.tasks.dataset.snapshot.read_memory", lambda: 100)
     with pytest.raises(UserError, match="The table has 4 rows, which need 0 GB of memory"):
         take(by_csv(tmp_path))
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tasks.registry.champion import promote
-from tasks.registry.log import log_decision
-from tasks.storage.store import Store
+from linear_neuron.tasks.registry.audit_log import log_decision
+from linear_neuron.tasks.registry.champion import promote
+from linear_neuron.tasks.storage.store import Store
 from tests.helpers import make_version
 
 

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from tasks.registry.alarms import raise_alarm, read_alarms
-from tasks.storage.store import Store
+from linear_neuron.tasks.registry.alarms import raise_alarm, read_alarms
+from linear_neuron.tasks.storage.store import Store
 
 
 def test_an_alarm_is_a_line_and_a_warning(store: Store, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 from filelock import FileLock, Timeout
 
-from tasks.errors import UserError
-from tasks.parameters import Retention
-from tasks.registry import champion
-from tasks.registry.champion import (
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.parameters import Retention
+from linear_neuron.tasks.registry import champion
+from linear_neuron.tasks.registry.audit_log import LOG, append, log_decision
+from linear_neuron.tasks.registry.champion import (
     POINTER,
     PromotionDecision,
-    describe_standing,
+    describe_status,
     promote,
     read_champion,
     read_log,
     roll_back,
 )
-from tasks.registry.log import LOG, append, log_decision
-from tasks.registry.retention import clean_store
-from tasks.registry.versions import version_folder
-from tasks.storage.store import Store
+from linear_neuron.tasks.registry.retention import clean_store
+from linear_neuron.tasks.registry.versions import version_folder
+from linear_neuron.tasks.storage.store import Store
 from tests.helpers import make_version
 
 
@@ -48,10 +48,10 @@ def test_promotion_keeps_the_one_before_by_name_and_rollback_returns_to_it(two: 
         ("promoted", "b", "better"),
         ("rolled back", "a", "b was slow"),
     ]
-    assert describe_standing(two, "a") == "champion: b was slow"
-    assert describe_standing(two, "b") == "left: b was slow"
+    assert describe_status(two, "a") == "champion: b was slow"
+    assert describe_status(two, "b") == "left: b was slow"
     assert read_log(two)[-1]["left"] == "b"
-    assert describe_standing(two, "c") == "never promoted"
+    assert describe_status(two, "c") == "never promoted"
 
 
 def test_rollback_with_nothing_before_is_refused(two: Store) -> None:
@@ -88,7 +88,7 @@ def way_back(store: Store) -> list[str]:
     served: list[str] = []
     while (champion := read_champion(store)) and champion.previous and len(served) < 9:
         served.append(roll_back(store, "").version)
-    with pytest.raises(UserError, match="no champion before to go back to"):
+    with pytest.raises(UserError, match="No previous champion to roll back to"):
         roll_back(store, "")
     return served
 
@@ -104,7 +104,7 @@ def test_a_rollback_whose_line_was_never_written_counts_for_the_next(
     chain: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as killed:
-        killed.setattr("tasks.registry.champion.append", lambda store, entry: None)
+        killed.setattr("linear_neuron.tasks.registry.champion.append", lambda store, entry: None)
         assert roll_back(chain, "").version == "c"
     assert way_back(chain) == ["b", "a"]
     assert [entry["action"] for entry in read_log(chain)][4:] == ["rolled back"] * 3
@@ -125,7 +125,7 @@ def test_rollback_passes_over_versions_that_are_gone_and_names_them(
         chain.remove(version_folder(chain, version))
     assert roll_back(chain, "").version == "a"
     assert [record.message for record in caplog.records] == [
-        "No longer in the store: c, b. So the champion before these is taken."
+        "No longer in the store: c, b. Restoring the previous champion that is still there."
     ]
 
 
@@ -133,7 +133,9 @@ def test_rollback_with_all_before_gone_changes_nothing_and_names_them(two: Store
     promote(two, "a", "")
     promote(two, "b", "")
     two.remove(version_folder(two, "a"))
-    with pytest.raises(UserError, match=r"no champion before to go back to\. No longer in the store: a\. Name a"):
+    with pytest.raises(
+        UserError, match=r"No previous champion to roll back to\. No longer in the store: a\. Promote a"
+    ):
         roll_back(two, "")
     champion = read_champion(two)
     assert champion is not None
@@ -154,7 +156,7 @@ def test_retention_keeps_the_version_that_a_further_rollback_would_go_to(chain: 
 def test_a_comparison_with_a_champion_that_has_changed_since_is_off(two: Store) -> None:
     promote(two, "a", "")
     stale = PromotionDecision(promote=True, reason="", figures={}, champion=None)
-    with pytest.raises(UserError, match="b was compared with None, but a is champion by now"):
+    with pytest.raises(UserError, match="b was compared with None, but a has become champion since"):
         promote(two, "b", "", stale)
 
 
@@ -179,7 +181,7 @@ def test_a_damaged_pointer_names_the_last_known_champion_and_is_restored_by_prom
     promote(two, "a", "")
     two.write(two.root / POINTER, b'{"version": "a"')
     with pytest.raises(
-        UserError, match=r"champion\.json is damaged; .* is a\. Restore it by: linear-neuron promote a\."
+        UserError, match=r"champion\.json is damaged; .* is a\. Restore it with `linear-neuron promote a`"
     ):
         read_champion(two)
     with pytest.raises(UserError, match="is damaged"):
@@ -193,9 +195,9 @@ def test_a_damaged_pointer_names_the_last_known_champion_and_is_restored_by_prom
 
 READER = """
 import sys
-from tasks.registry.champion import read_champion
-from tasks.registry.versions import read_version
-from tasks.storage.store import Store
+from linear_neuron.tasks.registry.champion import read_champion
+from linear_neuron.tasks.registry.versions import read_version
+from linear_neuron.tasks.storage.store import Store
 store, seen = Store(sys.argv[1]), set()
 for _ in range(5000):
     champion = read_champion(store)
@@ -222,8 +224,8 @@ def test_two_hundred_changes_are_read_ten_thousand_times_by_others_without_a_tor
 
 PROMOTER = """
 import sys
-from tasks.registry.champion import promote
-from tasks.storage.store import Store
+from linear_neuron.tasks.registry.champion import promote
+from linear_neuron.tasks.storage.store import Store
 store = Store(sys.argv[1])
 for number in range(25):
     promote(store, sys.argv[2], str(number))
@@ -249,8 +251,8 @@ def test_a_promotion_killed_before_its_line_is_logged_all_the_same(two: Store) -
     promote(two, "a", "first")
     killed = """
 import os, sys
-from tasks.registry import champion
-from tasks.storage.store import Store
+from linear_neuron.tasks.registry import champion
+from linear_neuron.tasks.storage.store import Store
 append = champion.append
 champion.append = lambda store, entry: os._exit(9) if entry.get("reason") == "better" else append(store, entry)
 champion.promote(Store(sys.argv[1]), "b", "better")
@@ -259,7 +261,7 @@ champion.promote(Store(sys.argv[1]), "b", "better")
     assert b"better" not in (two.root / LOG).read_bytes()
     expected = [("promoted", "a", "first"), ("promoted", "b", "better")]
     assert actions(two) == expected
-    assert describe_standing(two, "b") == "champion: better"
+    assert describe_status(two, "b") == "champion: better"
     roll_back(two, "worse after all")
     assert actions(two) == [*expected, ("rolled back", "a", "worse after all")]
     assert (two.root / LOG).read_bytes().count(b"better") == 1
@@ -315,8 +317,8 @@ def test_a_change_that_was_overtaken_after_its_lost_reply_counts_once(s3: str, m
 WAITING = """
 import sys
 from filelock import FileLock
-from tasks.registry.champion import promote
-from tasks.storage.store import Store
+from linear_neuron.tasks.registry.champion import promote
+from linear_neuron.tasks.storage.store import Store
 store, acquire = Store(sys.argv[1]), FileLock.acquire
 FileLock.acquire = lambda *args, **kwargs: print("waiting", flush=True) or acquire(*args, **kwargs)
 promote(store, "b", "")
@@ -355,10 +357,10 @@ def test_a_damaged_line_of_the_log_is_named_with_what_to_do(two: Store) -> None:
 )
 def test_a_line_that_says_no_time_or_not_what_was_done_is_damaged(two: Store, line: bytes) -> None:
     two.write(two.root / LOG, line + b" " * 100)
-    with pytest.raises(UserError) as told:
+    with pytest.raises(UserError) as error:
         read_log(two)
     shown = repr((line + b" " * 100)[:80])
-    assert str(told.value) == (
+    assert str(error.value) == (
         f"{two.root / LOG}, line 1, is damaged: {shown}. Restore the file from a copy, or delete that line."
     )
 

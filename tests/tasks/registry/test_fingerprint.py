@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.registry.fingerprint import TASKS, describe_code, digest_code
+from linear_neuron.tasks.registry.fingerprint import DECISIVE, TASKS, describe_code, digest_code
 
 
 @pytest.fixture
@@ -39,3 +39,10 @@ def test_a_renamed_module_counts(code: Path) -> None:
 def test_a_machine_without_git_knows_no_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert describe_code()["commit"] is None
+
+
+def test_every_decisive_part_is_there() -> None:
+    assert [part for part in DECISIVE if not (TASKS / part).exists()] == []
+    assert {"neuron.py", "split.py", "read.py"} <= {
+        path.name for part in DECISIVE for path in (TASKS / part).rglob("*.py")
+    }

@@ -14,17 +14,28 @@ import pytest
 from filelock import FileLock, Timeout
 from upath import UPath
 
-from tasks.dataset.download import dataset_file
-from tasks.errors import UserError
-from tasks.parameters import Retention
-from tasks.registry import retention
-from tasks.registry.champion import promote, read_champion
-from tasks.registry.log import LOG, log_decision
-from tasks.registry.retention import clean_store
-from tasks.registry.verify import verify
-from tasks.registry.versions import list_versions, version_folder
-from tasks.storage.files import make_temporary
-from tasks.storage.store import Store
+from linear_neuron.tasks.dataset.boston import FILE, dataset_file
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.parameters import Dataset, ExampleInputs, Retention, Training
+from linear_neuron.tasks.registry import retention
+from linear_neuron.tasks.registry.audit_log import LOG, log_decision
+from linear_neuron.tasks.registry.champion import POINTER, promote, read_champion
+from linear_neuron.tasks.registry.retention import clean_store
+from linear_neuron.tasks.registry.verify import verify
+from linear_neuron.tasks.registry.versions import FILE as INDEX
+from linear_neuron.tasks.registry.versions import (
+    Row,
+    begin,
+    find_versions,
+    hold_dataset,
+    list_versions,
+    publish,
+    read_rows,
+    version_folder,
+    write_rows,
+)
+from linear_neuron.tasks.storage.files import make_temporary
+from linear_neuron.tasks.storage.store import Store
 from tests.helpers import make_version
 
 STRICT = Retention(newest=1, days=0)
@@ -86,23 +97,103 @@ def test_a_version_that_an_unfinished_batch_uses_stays(full: Store) -> None:
 
 
 def test_datasets_that_no_version_was_made_from_go(full: Store) -> None:
-    full.write(dataset_file(full, "0" * 64, ".npz"), b"used")
-    full.write(dataset_file(full, "1" * 64, ".npz"), b"unused")
+    for sha256 in (FILE.sha256, "1" * 64):
+        full.write(dataset_file(full, sha256, ".npz"), b"")
+        age(dataset_file(full, sha256, ".npz"), 2)
     assert f"dataset {'1' * 64}.npz" in clean_store(full, STRICT)
-    assert full.names("datasets") == ["0" * 64 + ".npz"]
+    assert full.names("datasets") == [f"{FILE.sha256}.npz"]
+
+
+def test_the_dataset_of_a_retrain_that_goes_on_stays(full: Store) -> None:
+    path = dataset_file(full, "1" * 64, ".npz")
+    full.write(path, b"rows")
+    assert clean_store(full, Retention()) == [], "no version names it before it is published"
+    age(path, 2)
+    assert clean_store(full, Retention(), dry_run=True) == [f"dataset {'1' * 64}.npz"]
+    hold_dataset(full, "1" * 64)
+    assert clean_store(full, Retention()) == []
+
+
+def test_a_version_that_is_begun_holds_its_dataset(full: Store, tmp_path: Path) -> None:
+    path = dataset_file(full, "1" * 64, ".npz")
+    full.write(path, b"rows")
+    age(path, 2)
+    new = begin.fn("1" * 64, Dataset(), Training(), ExampleInputs(), force=False)
+    assert clean_store(full, Retention()) == []
+    age(path, 2)
+    assert clean_store(full, Retention()) == [f"dataset {'1' * 64}.npz"]
+    (tmp_path / "model.json").write_text('{"dataset": {"sha256": "%s"}}' % ("1" * 64))
+    with pytest.raises(UserError, match="The dataset 111111111111 was removed since it was read; retrain again"):
+        publish.fn(new.version, tmp_path)
+    assert list_versions(full) == list("abcdef")
+
+
+def test_a_dataset_that_was_removed_is_not_held(full: Store) -> None:
+    with pytest.raises(UserError, match="The dataset 111111111111 was removed since it was read; retrain again"):
+        hold_dataset(full, "1" * 64)
+
+
+def test_a_dataset_is_held_in_a_bucket(s3: str) -> None:
+    shared = Store(f"{s3}/held")
+    path = dataset_file(shared, "1" * 64, ".npz")
+    shared.write(path, b"rows")
+    before = shared.find("datasets")[path.name].at
+    time.sleep(1.1)
+    hold_dataset(shared, "1" * 64)
+    assert shared.find("datasets")[path.name].at > before
+    assert shared.read(path) == b"rows"
+
+
+@pytest.mark.parametrize("versions", ["c", "abcdef"])
+def test_a_damaged_index_removes_no_dataset(full: Store, monkeypatch: pytest.MonkeyPatch, versions: str) -> None:
+    monkeypatch.setattr("linear_neuron.tasks.storage.files.DOUBT", -60)
+    path = dataset_file(full, FILE.sha256, ".npz")
+    full.write(path, b"")
+    age(path, 2)
+    assert clean_store(full, Retention()) == []
+    data = full.read(full.root / INDEX) or b""
+    full.write(full.root / INDEX, data.replace(FILE.sha256.encode(), b"2" + FILE.sha256[1:].encode(), len(versions)))
+    assert clean_store(full, Retention()) == []
+    forged = {version: row.summary.model_copy(update={"dataset": "2" * 64}) for version, row in read_rows(full).items()}
+    write_rows(full, {version: Row(tag=tag, summary=forged[version]) for version, tag in find_versions(full).items()})
+    assert read_rows(full)["c"].summary.dataset == "2" * 64, "an index with a good digest, too"
+    assert clean_store(full, Retention()) == []
+
+
+def test_no_dataset_goes_while_one_is_missing_or_the_log_of_forgotten_rows_is_damaged(full: Store) -> None:
+    for number in "12":
+        full.write(path := dataset_file(full, number * 64, ".npy"), b"rows")
+        age(path, 2)
+    make_version(full, "g", dataset={"sha256": "2" * 64})
+    assert clean_store(full, Retention(), dry_run=True) == [f"dataset {'1' * 64}.npy"]
+    full.write(full.root / "forgotten.jsonl", b"[]\n")
+    assert clean_store(full, Retention()) == []
+    assert [line[: len(f"{full.root}/forgotten.jsonl")] for line in verify(full)][-1] == f"{full.root}/forgotten.jsonl"
+    (full.root / "forgotten.jsonl").unlink()
+    dataset_file(full, "2" * 64, ".npy").unlink()
+    assert clean_store(full, Retention()) == [], "the other one may have what is left of it"
+
+
+def test_a_pointer_to_no_version_removes_no_version(full: Store) -> None:
+    pointer = json.loads(full.read(full.root / POINTER) or b"") | {"version": "c/"}
+    full.write(full.root / POINTER, json.dumps(pointer).encode())
+    assert clean_store(full, STRICT) == []
 
 
 def test_the_dataset_of_a_version_goes_with_it(full: Store) -> None:
     make_version(full, "a2", dataset={"sha256": "2" * 64})
-    for digit in "02":
-        full.write(dataset_file(full, digit * 64, ".npz"), b"used")
+    for sha256 in (FILE.sha256, "2" * 64):
+        full.write(dataset_file(full, sha256, ".npz"), b"used")
+        age(dataset_file(full, sha256, ".npz"), 2)
     assert clean_store(full, STRICT) == ["model a", "model a2", "model d", "model e", f"dataset {'2' * 64}.npz"]
-    assert full.names("datasets") == ["0" * 64 + ".npz"]
+    assert full.names("datasets") == [f"{FILE.sha256}.npz"]
 
 
 def test_files_of_actuals_that_the_index_does_not_know_go_when_they_are_old(full: Store) -> None:
     folder = full.root / "actuals"
-    full.write(folder / "index.json", json.dumps({"files": {"kept.csv": {"sha256": "", "bytes": 0}}}).encode())
+    files = {"kept.csv": {"sha256": "", "bytes": 0}}
+    index: dict[str, Any] = {"entries": [{"files": files}]}
+    full.write(folder / "index.json", json.dumps(index).encode())
     for name, days in (("kept.csv", 9), ("lost.csv", 9), ("new.csv", 0.1), ("deep/lost.csv", 9)):
         full.write(folder / name, b"")
         age(folder / name, days)
@@ -112,8 +203,39 @@ def test_files_of_actuals_that_the_index_does_not_know_go_when_they_are_old(full
     age(folder / "lost.csv", 9)
     full.write(folder / "index.json", b"{")
     assert clean_store(full, Retention()) == [], "nobody knows what is in use"
+    for entries in ({"entrie5": index["entries"]}, {"entries": [{"file5": files}]}, {"entries": [], "sha256": "0"}):
+        full.write(folder / "index.json", json.dumps(entries).encode())
+        assert clean_store(full, Retention()) == [], entries
+    files["kep.csv"] = files.pop("kept.csv")
+    full.write(folder / "index.json", json.dumps(index).encode())
+    assert clean_store(full, Retention()) == [], "a name in the index may be damaged"
     full.remove(folder / "index.json")
-    assert f"leftover {folder}/kept.csv" in clean_store(full, Retention(), dry_run=True)
+    assert clean_store(full, Retention()) == [], "the index may be lost"
+
+
+def test_a_champion_whose_manifest_is_lost_keeps_its_files(full: Store) -> None:
+    names = [f"2026010{day}T000000Z-000000" for day in (1, 2)]
+    for number, name in enumerate(names):
+        make_version(full, name, dataset={"sha256": str(number) * 64})
+        full.write(path := dataset_file(full, str(number) * 64, ".npy"), b"used")
+        age(path, 9)
+        promote(full, name, "")
+    for name in names:
+        (version_folder(full, name) / "manifest.json").unlink()
+        assert clean_store(full, STRICT) == []
+        assert f"{names[1]}, which is not a complete version" in "".join(verify(full)) or name == names[0]
+
+
+def test_versions_stay_while_the_log_of_promotions_is_lost(full: Store) -> None:
+    log, pointer = full.root / LOG, full.root / POINTER
+    data = log.read_bytes()
+    log.unlink()
+    assert clean_store(full, STRICT) == []
+    pointer.unlink()
+    assert clean_store(full, STRICT) == []
+    log.write_bytes(data)
+    promote(full, "c", "restored")
+    assert clean_store(full, STRICT) == ["model a", "model b", "model d", "model e"]
 
 
 def test_a_clock_set_back_makes_no_new_version_an_old_one(full: Store) -> None:
@@ -174,6 +296,7 @@ def test_a_damaged_version_stops_no_removal_and_its_dataset_stays(
     full: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
     full.write(dataset_file(full, "1" * 64, ".npz"), b"whose?")
+    age(dataset_file(full, "1" * 64, ".npz"), 2)
     for version in "ab":
         (version_folder(full, version) / "model.json").write_bytes(b"{}")
     assert clean_store(full, STRICT) == ["model a", "model d", "model e"]
@@ -228,6 +351,7 @@ def test_cleaning_a_bucket_is_given_up_where_its_pointer_always_changes(
 
 def test_datasets_stay_where_no_version_is_left_to_use_them(store: Store) -> None:
     store.write(dataset_file(store, "1" * 64, ".npz"), b"unused")
+    age(dataset_file(store, "1" * 64, ".npz"), 2)
     assert clean_store(store, STRICT) == []
 
 

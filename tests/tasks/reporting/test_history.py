@@ -1,21 +1,21 @@
 """What the history of the versions says, as a page and as an artifact."""
 
+import resource
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from prefect import flow
 
-from tasks.actuals.performance import FOLDER, Entry, Index, Performance, Promise
-from tasks.errors import UserError
-from tasks.registry.alarms import raise_alarm
-from tasks.registry.catalogue import list_models
-from tasks.registry.champion import promote, roll_back
-from tasks.registry.log import ALARMS, log_decision
-from tasks.registry.verify import INDEX
-from tasks.registry.versions import version_folder
-from tasks.reporting.history import collect_history, show_history, write_history, write_page
-from tasks.storage.store import Store, to_json
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.monitoring.performance import Entry, Expected, Index, Performance, load_index, swap_index
+from linear_neuron.tasks.registry.alarms import raise_alarm
+from linear_neuron.tasks.registry.audit_log import ALARMS, log_decision
+from linear_neuron.tasks.registry.catalogue import list_models
+from linear_neuron.tasks.registry.champion import promote, roll_back
+from linear_neuron.tasks.registry.versions import version_folder
+from linear_neuron.tasks.reporting.history import collect_history, show_history, write_history, write_page
+from linear_neuron.tasks.storage.store import Store
 from tests.helpers import make_version
 
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,7 +40,7 @@ def realise(version: str, day: int, mse: float, matched: int = 10) -> Performanc
         fourth=1,
         coverage=None,
         mean_mse=None,
-        promise=Promise(),
+        expected=Expected(),
     )
 
 
@@ -63,7 +63,7 @@ def story(store: Store) -> Store:
     raise_alarm(store, "champion.old", "a", "old")
     results = [realise("a", 5, 70.0), realise("a", 6, 100.0, matched=20), realise("d", 6, 8.0), realise("gone", 7, 9.0)]
     entry = Entry(source="a.csv", input="0", settings={"target": "MEDV"}, recorded_at=BEGIN, results=results)
-    store.write(store.root / FOLDER / INDEX, to_json(Index(entries=[entry]).model_dump(mode="json")))
+    assert swap_index(store, load_index(store)[1], Index(entries=[entry]))
     return store
 
 
@@ -76,8 +76,8 @@ def test_the_history_is_that_of_the_champions_target(story: Store) -> None:
     assert history.refused == [(BEGIN + timedelta(days=1), 60)]
     assert [error for _, error in history.least_squares] == [40, 40, 40]
     assert [error for _, error in history.served] == [50, 45, 50]
-    assert history.realised == [(BEGIN + timedelta(days=5), 70)]
-    assert (len(history.drifts), len(history.broken)) == (1, 1)
+    assert history.realized == [(BEGIN + timedelta(days=5), 70)]
+    assert (len(history.drifts), len(history.failing)) == (1, 1)
 
 
 def test_alarms_of_before_the_first_version_are_left_out(story: Store) -> None:
@@ -85,7 +85,7 @@ def test_alarms_of_before_the_first_version_are_left_out(story: Store) -> None:
     promote(story, "f", "better")
     history = collect_history(story, list_models(story, newest=1), [])
     assert history is not None
-    assert (len(history.tested), history.drifts, history.broken) == (1, [], [])
+    assert (len(history.tested), history.drifts, history.failing) == (1, [], [])
 
 
 def test_without_a_champion_the_newest_version_says_the_target(store: Store) -> None:
@@ -109,9 +109,8 @@ def test_the_page_has_the_chart_and_a_table(story: Store, tmp_path: Path) -> Non
     write_page(story, rows, "", str(tmp_path / "history.html"))
     page = (tmp_path / "history.html").read_text()
     assert page.count("data:image/png;base64,") == 1
-    assert (
-        "<td>a</td>\n<td>MEDV from RM</td>\n<td>50.00</td>\n<td>40.00</td>\n<td>90.00</td>\n<td>champion: slow" in page
-    )
+    page = page.replace(' style="text-align:right"', "")
+    assert "<td>a</td>\n<td>MEDV from RM</td>\n<td>7.07</td>\n<td>6.32</td>\n<td>9.49</td>\n<td>champion: slow" in page
     assert [page.index(f"<td>{version}</td>") for version in "edcba"] == sorted(
         page.index(f"<td>{version}</td>") for version in "abcde"
     )
@@ -123,10 +122,26 @@ def test_the_page_has_the_errors_on_a_given_table(story: Store, tmp_path: Path) 
     rows = [row | {"realised_mse": 12.0 if row["version"] == "a" else None} for row in list_models(story)]
     write_page(story, rows, "On 2 rows of <b>.csv a is the best.\nLeft out: 1.\n", str(tmp_path / "history.html"))
     page = (tmp_path / "history.html").read_text()
+    page = page.replace(' style="text-align:right"', "")
     assert "<th>on that table</th>" in page
-    assert "<td>90.00</td>\n<td>12.00</td>\n<td>champion: slow</td>" in page
+    assert "<td>9.49</td>\n<td>3.46</td>\n<td>champion: slow</td>" in page
     assert "&lt;b&gt;.csv a is the best." in page
     assert "<p>Left out: 1.</p>" in page
+
+
+def test_a_page_is_written_whole_or_not_at_all(story: Store, tmp_path: Path) -> None:
+    file = tmp_path / "history.html"
+    write_page(story, list_models(story), "", str(file))
+    limits, size = resource.getrlimit(resource.RLIMIT_FSIZE), file.stat().st_size
+    file.write_text("before")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 100, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"history\.html can't be written: File too large"):
+            write_page(story, list_models(story), "", str(file))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert file.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir() if "history" in path.name] == ["history.html"]
 
 
 def test_a_page_that_cannot_be_written_is_one_sentence(store: Store, tmp_path: Path) -> None:

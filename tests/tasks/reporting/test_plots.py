@@ -9,12 +9,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from tasks.dataset.rows import Column, Rows, Split
-from tasks.model import LinearModel, ModelVersion
-from tasks.parameters import ExampleInputs, Training
-from tasks.reporting.plots import PLOTS, draw_histogram, draw_plots
-from tasks.training.metrics import evaluate
-from tasks.training.results import Evaluation, TrainingResult
+from linear_neuron.tasks.dataset.rows import Column, Rows, Split
+from linear_neuron.tasks.model import LinearModel, ModelVersion
+from linear_neuron.tasks.parameters import ExampleInputs, Training
+from linear_neuron.tasks.reporting.plots import (
+    PLOTS,
+    draw_histogram,
+    draw_plots,
+    open_figure,
+    share_predictions,
+    thin_out,
+)
+from linear_neuron.tasks.training.metrics import evaluate
+from linear_neuron.tasks.training.results import Evaluation, TrainingResult
+from tests.helpers import fit_alone, make_split
 
 COLUMNS = Column("RM", "rooms"), Column("LSTAT", "lower-status population", "%")
 
@@ -28,14 +36,14 @@ def a_split(features: int) -> Split:
     )
     train, validation, test = parts
     columns = COLUMNS if features == 2 else (*COLUMNS, *(Column(f"X{place}", "") for place in range(14)))[:features]
-    return Split(columns, Column("MEDV", "median price", "$K"), train, validation, test)
+    return make_split(columns, Column("MEDV", "median price", "$K"), train, validation, test)
 
 
 def evaluated(
     split: Split, loss: tuple[float, ...] = (3.0, 2.0), val_loss: tuple[float, ...] = (4.0, 3.0)
 ) -> Evaluation:
     line = LinearModel((3.0,) * len(split.features), 1.0)
-    return evaluate.fn(split, TrainingResult(Training(), line, loss, val_loss, ""), ExampleInputs())
+    return evaluate.fn(*fit_alone(split, TrainingResult(Training(), line, loss, val_loss, "")), ExampleInputs())
 
 
 def drawn(name: str, split: Split, evaluation: Evaluation) -> Axes:
@@ -80,6 +88,21 @@ def test_the_loss_stands_beside_that_of_least_squares() -> None:
     assert (axes.get_ylabel(), axes.get_yscale()) == ("Mean squared error [$K²]", "linear")
 
 
+def test_a_column_without_a_meaning_keeps_its_name_and_numbers_have_separators(tmp_path: Path) -> None:
+    split = replace(a_split(1), target=Column("lprice", "lprice"))
+    axes = drawn("feature", split, evaluated(split))
+    assert axes.get_ylabel() == "lprice"
+    with open_figure(tmp_path / "a.png", "a") as axes:
+        axes.plot([0, 20_000_000], [0.1, 0.3])
+    assert [axis.get_major_formatter()(2e7, 0) for axis in (axes.xaxis, axes.yaxis)] == ["20,000,000"] * 2
+
+
+def test_validation_rows_lie_below_train_rows() -> None:
+    split = a_split(1)
+    train, validation = drawn("feature", split, evaluated(split)).collections
+    assert validation.get_zorder() < train.get_zorder()
+
+
 def test_a_loss_that_spans_more_than_two_decades_is_drawn_logarithmically() -> None:
     split = a_split(1)
     assert drawn("loss", split, evaluated(split, (300.0, 1.0))).get_yscale() == "log"
@@ -92,11 +115,12 @@ def test_one_feature_is_drawn_with_both_lines(name: str, rows: dict[str, int]) -
     split = a_split(1)
     axes = drawn(name, split, evaluated(split))
     neuron, least = axes.get_lines()
+    band = name == "fit_test"  # is one shape
     x, y = neuron.get_data()
     assert y[0] == pytest.approx(3 * x[0] + 1)  # type: ignore[index, operator]
     assert least.get_ydata()[-1] == pytest.approx(4 * x[-1], rel=0.1)  # type: ignore[index, operator]
-    assert [len(points.get_offsets()) for points in axes.collections] == list(rows.values())  # type: ignore[arg-type]
-    assert legend(axes) == [*(f"{part} rows" for part in rows), "neuron", "least squares"]
+    assert [len(points.get_offsets()) for points in axes.collections] == list(rows.values()) + [1] * band  # type: ignore[arg-type]
+    assert legend(axes) == [*(f"{part} rows" for part in rows), "neuron", *["90% interval"] * band, "least squares"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("Rooms", "Median price [$K]")
 
 
@@ -139,6 +163,13 @@ def test_residuals_are_actual_less_predicted() -> None:
     assert axes.get_ylabel() == "Actual less predicted [$K]"
 
 
+def test_the_histogram_shares_all_predictions(neuron: ModelVersion) -> None:
+    edges, shares = share_predictions(neuron, [300, 100, 100, 0, 500])
+    assert edges == [0.0, 5.0, 10.0, 15.0, 20.0, 25.0]
+    assert shares.tolist() == [0.3, 0.1, 0.1, 0.0, 0.5]
+    assert share_predictions(neuron, [])[1].tolist() == [0.0] * 5
+
+
 def test_a_model_of_an_older_version_has_a_histogram_too(tmp_path: Path, neuron: ModelVersion) -> None:
     for number, model in enumerate([neuron, neuron.model_copy(update={"labels": {"MEDV": "median price [$K]"}})]):
         draw_histogram(model, [1, 2, 3, 4, 5], tmp_path / f"{number}.png")
@@ -149,9 +180,26 @@ def test_a_model_of_an_older_version_has_a_histogram_too(tmp_path: Path, neuron:
 @pytest.mark.parametrize("name", ["$x^2$", "$\\frac", "a\nb", "面积"])
 def test_names_of_columns_are_drawn_as_they_are(tmp_path: Path, name: str, features: int) -> None:
     named, split = Column(name, name, name), a_split(features)
-    hostile = replace(split, features=(named,) * features, target=named)
+    hostile = replace(split, columns=(named, *split.columns[1:]), target=named, names=[name] * features)
     draw_plots(hostile, evaluated(hostile), tmp_path / "hostile")
     draw_plots(split, evaluated(split), tmp_path / "plain")
     for plot in (plot for plot in PLOTS if plot.suits(features)):
         pictures = [(tmp_path / folder / f"{plot.name}.png").read_bytes() for folder in ("hostile", "plain")]
         assert pictures[0] != pictures[1]
+
+
+@pytest.mark.parametrize(("rows", "drawn"), [(0, 0), (5000, 5000), (5001, 2501), (100_000, 5000)])
+def test_a_fair_share_of_the_rows_is_drawn(rows: int, drawn: int) -> None:
+    part = Rows(np.arange(rows, dtype=float)[:, None], np.arange(rows, dtype=float), np.arange(rows), np.arange(rows))
+    model = LinearModel((1.0,), 0.0)
+    result = TrainingResult(Training(), model, (1.0,), (), "")
+    predicted = {name: model.predict(part.x) for name in ("train", "validation", "test")}
+    split = make_split((Column("x", ""),), Column("y", ""), part)
+    examples = np.ones((5, 1))
+    predicted = predicted | {"examples": model.predict(examples)}
+    evaluation = Evaluation(result, model, predicted, examples, {}, {}, None, fit_alone(split, result)[0])
+    split, thinned = thin_out(split, evaluation)
+    assert len(split.train) == len(split.train.x) == len(thinned.predicted["train"]) == drawn
+    assert np.array_equal(thinned.predicted["test"], split.test.y)
+    assert len(thinned.predicted["examples"]) == 5
+    assert drawn == 0 or split.test.y[-1] > 0.99 * (rows - 1)

@@ -9,13 +9,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tasks.errors import ChangedError
-from tasks.model import ModelVersion
-from tasks.parameters import Batch
-from tasks.scoring.manifest import BatchRun, Chunk
-from tasks.scoring.plan import plan_batch, split_file
-from tasks.scoring.run import score_chunk, score_group
-from tasks.tables.inputs import InputFile
+from linear_neuron.tasks.errors import ChangedError
+from linear_neuron.tasks.model import ModelVersion
+from linear_neuron.tasks.parameters import Batch
+from linear_neuron.tasks.scoring.manifest import BatchRun, Chunk
+from linear_neuron.tasks.scoring.plan import plan_batch, split_file
+from linear_neuron.tasks.scoring.run import score_chunk, score_group
+from linear_neuron.tasks.tables.inputs import InputFile
 
 ROWS = 300_000  # more than is read at once, of either kind
 LONG_AGO = 1_000_000_000
@@ -103,9 +103,9 @@ def test_a_file_that_changes_in_mid_read_fails_and_leaves_nothing(
 def test_a_range_of_a_file_that_changes_fails(
     tmp_path: Path, job: BatchRun, name: str, change: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.scoring.plan.RANGE_BYTES", 100)
-    monkeypatch.setattr("tasks.scoring.plan.RANGE_ROWS", 200_000)
-    monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 600_000)
+    monkeypatch.setattr("linear_neuron.tasks.scoring.plan.RANGE_BYTES", 100)
+    monkeypatch.setattr("linear_neuron.tasks.scoring.plan.RANGE_ROWS", 200_000)
+    monkeypatch.setattr("linear_neuron.tasks.tables.csv.BLOCK_BYTES", 600_000)
     first, *_ = split_file(write_input(tmp_path, name))
     assert first.stop
     with pytest.raises(ChangedError):
@@ -117,9 +117,9 @@ def test_a_range_of_a_file_that_changes_fails(
 def test_a_range_of_a_file_that_was_replaced_since_it_was_cut_fails(
     tmp_path: Path, job: BatchRun, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.scoring.plan.RANGE_BYTES", 100)
-    monkeypatch.setattr("tasks.scoring.plan.RANGE_ROWS", 200_000)
-    monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 600_000)
+    monkeypatch.setattr("linear_neuron.tasks.scoring.plan.RANGE_BYTES", 100)
+    monkeypatch.setattr("linear_neuron.tasks.scoring.plan.RANGE_ROWS", 200_000)
+    monkeypatch.setattr("linear_neuron.tasks.tables.csv.BLOCK_BYTES", 600_000)
     *_, last = split_file(write_input(tmp_path, name))
     assert last.start
     replace(tmp_path / name)  # The other CSV file differs in its header alone.
@@ -135,7 +135,9 @@ def test_what_is_wrong_with_a_file_that_changes_is_not_held_against_it(
     (tmp_path / "a.csv").write_bytes(b"no,id\n5,1\n")  # It is half written yet.
     os.utime(tmp_path / "a.csv", (LONG_AGO, LONG_AGO))
     late = Once(change, tmp_path / "a.csv")
-    monkeypatch.setattr("tasks.scoring.run.score_chunk", lambda chunk, job, _: score_chunk(chunk, job, late))
+    monkeypatch.setattr(
+        "linear_neuron.tasks.scoring.run.score_chunk", lambda chunk, job, _: score_chunk(chunk, job, late)
+    )
     (result,) = score_group([Chunk(source=source)], job)
     assert (result.error, result.lasting) == ("it changed while it was being read; run the batch again", False)
     again = job.model_copy(update={"earlier": [result]})
@@ -154,7 +156,7 @@ def test_a_file_that_takes_the_place_of_a_bad_one_is_tried_whatever_its_age(
         finally:
             replace(tmp_path / "a.csv")
 
-    monkeypatch.setattr("tasks.scoring.run.score_chunk", score_then_replace)
+    monkeypatch.setattr("linear_neuron.tasks.scoring.run.score_chunk", score_then_replace)
     (result,) = score_group([Chunk(source=source)], job)
     assert result.error.startswith("there is no column 'RM'")
     assert not result.lasting
@@ -174,6 +176,6 @@ def test_a_change_is_never_held_against_a_file_whatever_the_clocks_say(
     def find_changed(*arguments: object) -> None:
         raise ChangedError
 
-    monkeypatch.setattr("tasks.scoring.run.score_chunk", find_changed)
+    monkeypatch.setattr("linear_neuron.tasks.scoring.run.score_chunk", find_changed)
     (result,) = score_group([Chunk(source=write_input(tmp_path, "a.csv"))], job)
     assert not result.lasting

@@ -7,13 +7,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from tasks.errors import UserError
-from tasks.model import ModelVersion
-from tasks.parameters import Batch
-from tasks.scoring.batch import start_batch
-from tasks.storage.store import Store
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.model import IntervalBins, ModelVersion
+from linear_neuron.tasks.parameters import Batch
+from linear_neuron.tasks.scoring.batch import start_batch
+from linear_neuron.tasks.scoring.expression import express_interval
+from linear_neuron.tasks.storage.store import Store
+from linear_neuron.tasks.training.interval import bound, calibrate_bins
 from tests.helpers import make_version
-from tests.tasks.scoring.helpers import Scoring
+from tests.tasks.helpers import Scoring
 
 ADDED = "prediction,prediction_low,prediction_high,extrapolated"
 
@@ -50,6 +52,36 @@ def test_every_contribution_is_a_column_after_their_base(houses: Scoring) -> Non
         "contribution_age, years\n"
         "1;7;10,5;4.5;-5.5;14.5;false;20260101T000000Z-cccccc;3.0;2.0;-0.5\n"
     )
+
+
+def test_each_level_of_the_prediction_has_its_own_interval(houses: Scoring) -> None:
+    lower, upper = ({"90": errors} for errors in ([-1.0, -2.5, -4.0], [0.5, 2.0, None]))
+    bins = IntervalBins(edges=[2.0, 4.0], lower=lower, upper=upper, floor=0.0)
+    houses.neuron = houses.neuron.model_copy(update={"interval_bins": bins})
+    houses(b'rooms,"age, years"\n1,1\n1,2.5\n2,3\n4,5\n4,4.5\n1,9\n')
+    assert houses.predictions.decode() == (
+        f'rooms,"age, years",{ADDED}\n'
+        "1,1,2.0,0.0,4.0,true\n"
+        "1,2.5,0.5,0.0,1.0,true\n"
+        "2,3,2.0,0.0,4.0,true\n"
+        "4,5,4.0,0.0,,false\n"
+        "4,4.5,4.5,0.5,,false\n"
+        "1,9,-6.0,0.0,0.0,true\n"
+    )
+
+
+@pytest.mark.parametrize("percent", [50, 90])
+def test_levels_are_those_by_which_coverage_is_measured(houses: Scoring, percent: int) -> None:
+    rng = np.random.default_rng(0)
+    known = rng.normal(size=1000).astype(np.float32)
+    bins = calibrate_bins(known, rng.normal(size=1000) * np.abs(known), floor=0.0)
+    model = houses.neuron.model_copy(update={"interval_bins": bins})
+    predicted = np.concatenate([rng.normal(size=1000), bins.edges]).astype(np.float32)
+    bounds = express_interval(model, pl.col("prediction"), percent)
+    table = pl.DataFrame({"prediction": predicted}).select(**bounds)
+    low, high = bound(bins, predicted, percent)
+    assert np.array_equal(table["prediction_low"].to_numpy(), low)
+    assert np.array_equal(table["prediction_high"].to_numpy(), high)
 
 
 @pytest.mark.parametrize(("kind", "ending"), [("parquet", "parquet"), ("csv", "csv")])

@@ -3,18 +3,20 @@
 import io
 import re
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 
-from tasks.errors import UserError
-from tasks.model import ModelVersion
-from tasks.scoring.frames import explain_frame, predict_frame
-from tasks.storage.store import Store
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.model import ModelVersion, Term
+from linear_neuron.tasks.scoring.frames import explain_frame, predict_frame
+from linear_neuron.tasks.storage.store import Store
 from tests.helpers import make_version
-from tests.tasks.scoring.helpers import Scoring
+from tests.tasks.helpers import Scoring
+from tests.tasks.scoring.term_models import draw_rows, is_extrapolated, make_term_version, predict_row
 
 NUMBERS = ["prediction", "prediction_low", "prediction_high"]
 COLUMNS = [*NUMBERS, "extrapolated"]
@@ -115,7 +117,7 @@ DAYS = pd.date_range("2026-01-01", periods=2)
 @pytest.mark.parametrize(
     ("frame", "sentence"),
     [
-        (pd.DataFrame({"rooms": [5], "rm": [6]}), "there is no column 'RM' among rooms, rm; did you mean 'rm'?."),
+        (pd.DataFrame({"rooms": [5], "rm": [6]}), "there is no column 'RM' among rooms, rm; did you mean 'rm'?"),
         (pl.DataFrame({"rooms": [5]}), "there is no column 'RM' among rooms."),
         (
             pd.DataFrame([[5, 6]], columns=["RM", "RM"]),
@@ -159,3 +161,85 @@ def test_contributions_and_their_base_add_up_to_the_prediction(pair: ModelVersio
 def test_an_older_version_says_how_to_learn_its_means(neuron: ModelVersion) -> None:
     with pytest.raises(UserError, match=r"does not know the means of its training rows.*`retrain --force`\.$"):
         explain_frame(neuron, pl.DataFrame({"RM": [5]}))
+
+
+def to_frame(rows: list[dict[str, Any]], kind: str) -> Any:
+    """Make a frame of rows with terms: of text, or of the types that a frame has for what they are."""
+    frame = pd.DataFrame(rows)
+    if kind == "polars text":
+        return pl.DataFrame([{name: None if v is None else str(v) for name, v in row.items()} for row in rows])
+    if kind == "text":
+        return pd.DataFrame([{name: None if v is None else f" {v} " for name, v in row.items()} for row in rows])
+    if kind == "polars":
+        sold = pl.col("sold").str.slice(0, 10).str.to_date()
+        return pl.DataFrame(rows, infer_schema_length=None).with_columns(pl.col("cut").cast(pl.Categorical), sold)
+    if kind == "zones":
+        frame["sold"] = (
+            pd.to_datetime(frame["sold"], format="ISO8601").dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")
+        )
+        return frame.astype({"cut": "category", "rooms": "Float64"})
+    if kind == "types":
+        frame["sold"] = pd.to_datetime(frame["sold"], format="ISO8601")
+        return frame.astype({"cut": "category", "rooms": "category", "carat": "float32"})
+    return frame
+
+
+@pytest.mark.parametrize("kind", ["objects", "text", "types", "zones", "polars", "polars text"])
+def test_terms_have_the_bits_of_plain_arithmetic_in_a_frame(store: Store, kind: str) -> None:
+    model = make_term_version(store)
+    rows = draw_rows(500)
+    if kind == "types":  # A category of numbers is none where the model reads numbers.
+        rows = [{**row, "carat": row["carat"] and float(np.float32(row["carat"]))} for row in rows]
+        columns = {**model.columns, "rooms": "category"}
+        model = model.model_copy(update={"columns": columns, "ranges": {**model.ranges, "rooms": (0.0, 99.0)}})
+    frame = to_frame(rows, kind)
+    found = predict_frame(model, frame, 90)
+    assert found["prediction"].to_list() == [predict_row(model, row) for row in rows]
+    if kind != "types":
+        assert found["extrapolated"].to_list() == [is_extrapolated(model, row) for row in rows]
+    explained = explain_frame(model, frame)
+    assert list(explained.columns) == ["base_prediction", *(f"contribution_{name}" for name in model.features)]
+
+
+def test_terms_reject_in_a_frame_what_they_reject_in_a_file(store: Store) -> None:
+    model = make_term_version(store, missing=False)
+    rows = draw_rows(300)
+    found = predict_frame(model, pl.DataFrame(rows, infer_schema_length=None), 90)
+    assert found["prediction"].to_list() == [predict_row(model, row) for row in rows]
+    assert 50 < found["prediction"].null_count() < 300
+    assert found["extrapolated"].null_count() == found["prediction"].null_count()
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        (pd.Series([True, False, None], dtype="boolean"), ["true", "false", None]),
+        (pd.Series([True, False, True]), ["true", "false", "true"]),
+        (pd.Series([7, 8, None], dtype="Int64"), ["7", "8", None]),
+        (pd.Series([7.0, 8.5, np.nan]), ["7", "8.5", None]),
+        (pd.Series([7, 8, 7], dtype="category"), ["7", "8", "7"]),
+        (pd.Series(["a", " b ", ""], dtype="category"), ["a", "b", None]),
+        (pd.Series([None, None, None], dtype="category"), [None, None, None]),
+    ],
+)
+def test_columns_of_pandas_have_labels(store: Store, values: "pd.Series[Any]", labels: list[str | None]) -> None:
+    levels = {level: float(index) for index, level in enumerate(filter(None, labels))}
+    cut = Term(name="cut", kind="category", label="`cut`", levels=levels, rows=dict.fromkeys(levels, 1), missing=-9.0)
+    model = make_term_version(store, terms=[cut], features=["cut"], columns={"cut": "category"}, ranges={}, base=0.0)
+    found = predict_frame(model, pd.DataFrame({"cut": values}), 90)["prediction"].tolist()
+    assert found == [levels.get(label or "", -9.0) for label in labels]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "problem"),
+    [
+        ("cut", pd.Series([1j]), "column 'cut' holds complex128 where a category is needed"),
+        ("sold", pd.Series([True]), "column 'sold' holds bool where times are needed"),
+    ],
+)
+def test_columns_of_pandas_that_cannot_be_read_are_named(
+    store: Store, column: str, values: "pd.Series[Any]", problem: str
+) -> None:
+    frame = pd.DataFrame({**draw_rows(1)[0], column: values}, index=[0])
+    with pytest.raises(UserError, match=problem):
+        predict_frame(make_term_version(store), frame, 90)

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tasks.errors import StoreError
-from tasks.model import ModelVersion
-from tasks.parameters import Batch
-from tasks.scoring.batch import publish_batch
-from tasks.scoring.join import join_ranges
-from tasks.scoring.manifest import BatchRun, Chunk, FileResult
-from tasks.scoring.run import score_chunk
-from tasks.storage.files import describe_file, digest_file
-from tasks.tables.inputs import InputFile
-from tests.tasks.scoring.helpers import SOURCE, part
+from linear_neuron.tasks.errors import StoreError
+from linear_neuron.tasks.model import ModelVersion
+from linear_neuron.tasks.parameters import Batch
+from linear_neuron.tasks.scoring.batch import publish_batch, sum_up
+from linear_neuron.tasks.scoring.join import join_ranges
+from linear_neuron.tasks.scoring.manifest import BatchRun, Chunk, FileResult
+from linear_neuron.tasks.scoring.run import score_chunk
+from linear_neuron.tasks.storage.files import describe_file, digest_file
+from linear_neuron.tasks.tables.inputs import InputFile
+from tests.tasks.helpers import SOURCE, part
 
 
 @pytest.fixture
@@ -68,9 +68,7 @@ def test_rejects_of_predictions_that_are_predicted_again_are_kept(tmp_path: Path
     assert (tmp_path / name).exists()
 
 
-def test_a_part_that_a_worker_wrote_elsewhere_is_told(
-    parts: tuple[Path, list[FileResult]], neuron: ModelVersion
-) -> None:
+def test_a_part_that_is_not_there_is_an_error(parts: tuple[Path, list[FileResult]], neuron: ModelVersion) -> None:
     (parts[0] / "a.predictions.000000000000010.csv").unlink()
     with pytest.raises(StoreError, match=r"refuses .*/a\.predictions\.000000000000010\.csv: No such file"):
         join_parts(parts, neuron)
@@ -79,7 +77,7 @@ def test_a_part_that_a_worker_wrote_elsewhere_is_told(
 def test_parts_of_an_earlier_input_are_removed(parts: tuple[Path, list[FileResult]], neuron: ModelVersion) -> None:
     earlier = [parts[1][1]]  # It was kept by a run that was killed, and the file has no such range any more.
     job = BatchRun(location=str(parts[0]), batch=Batch(parts=True), model=neuron, earlier=earlier)
-    publish_batch([parts[1][0]], [SOURCE], job)
+    publish_batch(sum_up([parts[1][0]], [], [SOURCE], job), job)
     left = sorted(path.name for path in parts[0].iterdir())
     assert left == ["a.predictions.000000000000000.csv", "a.rejects.000000000000000.csv", "manifest.json"]
 

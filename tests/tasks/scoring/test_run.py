@@ -1,4 +1,4 @@
-"""Every kind of dirt by name: what is predicted, what is rejected and why, to the byte."""
+"""Every kind of reject by name: what is predicted, what is rejected and why, to the byte."""
 
 import csv
 import gzip
@@ -13,8 +13,8 @@ import polars as pl
 import pytest
 from backports import zstd
 
-from tasks.errors import UserError
-from tests.tasks.scoring.helpers import Scoring
+from linear_neuron.tasks.errors import UserError
+from tests.tasks.helpers import Scoring
 
 ADDED = "prediction,prediction_low,prediction_high,extrapolated"
 PREDICTED_5 = "11.0,10.5,11.5,false"  # 2 * 5 + 1, give or take a half
@@ -133,8 +133,6 @@ def test_a_file_keeps_the_separator_that_it_has(score: Scoring, separator: str) 
         (" -0,25e1 ", -4.0),
         ("6.5", 14.0),
         (",5", 2.0),
-        ("1.234,5", None),
-        ("1,234.5", None),
         ("1,2,3", None),
         ("6,", 13.0),
         (",", None),
@@ -241,7 +239,7 @@ def test_a_column_named_like_a_pattern_is_itself(score: Scoring, name: str) -> N
     assert score(f"{name},RM\na,5\n".encode()).predicted == 1
     assert score.predictions.decode() == f"{name},RM,{ADDED}\na,5,{PREDICTED_5}\n"
     for content, batch in ((f"{name}\n5\n", {"columns": [f"RM={name}"]}), (f"{name},RM\n5,5\n", {"format": "parquet"})):
-        with pytest.raises(UserError, match="has a name that stands for other columns here; rename it"):
+        with pytest.raises(UserError, match="has a name that is a pattern of other names here; rename it"):
             score(content.encode(), **batch)
 
 
@@ -391,8 +389,8 @@ def test_csv_becomes_parquet_with_its_text_as_it_was(score: Scoring) -> None:
     assert score.rejects == f'{REJECTS}3,RM,x,not a number,"008,x,b"\n'
 
 
-def test_a_failure_in_mid_file_is_told_for_parquet_too(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.tables.csv.LONGEST_LINE", 8 << 20)
+def test_a_failure_in_the_middle_of_parquet_is_an_error(score: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linear_neuron.tasks.tables.csv.LONGEST_LINE", 8 << 20)
     with pytest.raises(UserError, match="line 3 is longer than 8 MB; this is not a CSV file"):
         score(b"RM\n5\n" + b"5" * (20 << 20), format="parquet")
     assert score.outputs == []

@@ -1,4 +1,4 @@
-"""A second version that predicts the same rows in the same pass, and is told beside the first."""
+"""A second version that predicts the same rows in the same pass, and is shown beside the first."""
 
 import io
 from pathlib import Path
@@ -6,13 +6,13 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from flows.predict import predict
-from tasks.errors import UserError
-from tasks.model import ModelVersion
-from tasks.parameters import Batch
-from tasks.reporting.predict import summarize, write_summary
-from tasks.scoring.batch import read_manifest, start_batch
-from tasks.storage.store import Store
+from linear_neuron.flows.predict import predict
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.model import IntervalBins, ModelVersion
+from linear_neuron.tasks.parameters import Batch
+from linear_neuron.tasks.reporting.batch_report import summarize, write_summary
+from linear_neuron.tasks.scoring.batch import read_manifest, start_batch
+from linear_neuron.tasks.storage.store import Store
 from tests.helpers import make_version
 
 ADDED = "prediction,prediction_low,prediction_high,extrapolated"
@@ -47,10 +47,10 @@ def test_rows_that_the_shadow_moves_are_counted(tmp_path: Path, shadow: ModelVer
     ]
     manifest = read_manifest(str(location))
     assert (manifest.total.predicted, manifest.total.shadow_moved, manifest.total.shadow_missing) == (5, 1, 2)
-    told = "moves 1 of 5 rows by more than half the interval, and can't predict 2"
-    assert f"\nShadow        {SHADOW} {told}\n" in summarize(manifest, neuron, str(location))
+    shown = "moves 1 of 5 rows by more than half the interval, and can't predict 2"
+    assert f"\nShadow        {SHADOW} {shown}\n" in summarize(manifest, str(location))
     batch_run = start_batch(manifest.settings, str(tmp_path))
-    assert f"## Shadow\n\n`{SHADOW}` {told}." in write_summary(manifest, batch_run, b"")
+    assert f"## Shadow\n\n`{SHADOW}` {shown}." in write_summary(manifest, batch_run, b"")
 
 
 def test_the_shadow_is_a_column_on_request(tmp_path: Path, shadow: ModelVersion) -> None:
@@ -79,6 +79,19 @@ def test_a_model_without_an_interval_counts_none_as_moved(tmp_path: Path, store:
     make_version(store, "20260103T000000Z-cccccc", weights=[9.0], intervals={"90": None})
     total = read_manifest(str(run(tmp_path, model="20260103T000000Z-cccccc"))).total
     assert (total.shadow_moved, total.shadow_missing) == (0, 2)
+
+
+def test_an_interval_by_level_counts_rows_by_their_own_width(
+    tmp_path: Path, store: Store, shadow: ModelVersion
+) -> None:
+    """The shadow predicts 1 less; half the interval is 0.5 below 14, 1.5 from it on, and is not known from 18 on."""
+    percents = [str(percent) for percent in range(50, 100)]
+    lower, upper = ({key: list(side) for key in percents} for side in ([-0.4, -1.4, None], [0.6, 1.6, None]))
+    bins = IntervalBins(edges=[14, 18], lower=lower, upper=upper)
+    make_version(store, "20260103T000000Z-cccccc", weights=[2.0], interval_bins=bins)
+    rows = "RM,AGE\n5,10\n6,10\n7,10\n8,10\n9,10\n"
+    total = read_manifest(str(run(tmp_path, rows, model="20260103T000000Z-cccccc"))).total
+    assert total.shadow_moved == 2
 
 
 def test_a_file_without_a_column_of_the_shadow_fails(tmp_path: Path, shadow: ModelVersion) -> None:

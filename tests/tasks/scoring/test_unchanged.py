@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 from upath import UPath
 
-from tasks.model import ModelVersion
-from tasks.parameters import Batch
-from tasks.scoring.groups import score_groups
-from tasks.scoring.inputs import find_sources
-from tasks.scoring.manifest import BatchRun, FileResult
-from tasks.scoring.plan import digest_input, plan_batch
-from tasks.tables.inputs import InputFile, list_files
+from linear_neuron.tasks.model import ModelVersion
+from linear_neuron.tasks.parameters import Batch
+from linear_neuron.tasks.scoring.manifest import BatchRun, FileResult
+from linear_neuron.tasks.scoring.plan import digest_input, find_sources, plan_batch
+from linear_neuron.tasks.scoring.run import score_groups
+from linear_neuron.tasks.tables.inputs import InputFile, list_files
 
 DATA, OTHER = b"RM\n5\n6\n", b"RM\n7\n8\n"
 
@@ -24,7 +23,7 @@ class Runs:
         self.inbox, self.output, self.neuron = inbox, output, neuron
         self.read: list[str] = []
         self.kept: list[FileResult] = []
-        monkeypatch.setattr("tasks.scoring.plan.digest_input", self.digest)
+        monkeypatch.setattr("linear_neuron.tasks.scoring.plan.digest_input", self.digest)
 
     def digest(self, source: InputFile) -> str:
         self.read.append(source.name)
@@ -43,7 +42,7 @@ class Runs:
 @pytest.fixture(params=["disk", "bucket"])
 def runs(request: pytest.FixtureRequest, tmp_path: Path, neuron: ModelVersion, monkeypatch: pytest.MonkeyPatch) -> Runs:
     """A batch of two files that were there for some time, of which each is predicted."""
-    monkeypatch.setattr("tasks.storage.files.DOUBT", -60)
+    monkeypatch.setattr("linear_neuron.tasks.storage.files.DOUBT", -60)
     bucket = request.param == "bucket"
     inbox = UPath(request.getfixturevalue("s3"), tmp_path.name) if bucket else UPath(tmp_path / "inbox")
     for name in "ab":
@@ -82,13 +81,13 @@ def test_an_old_time_does_not_hide_a_change(runs: Runs) -> None:
 
 
 def test_an_input_that_has_just_changed_is_read(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.storage.files.DOUBT", 60)
+    monkeypatch.setattr("linear_neuron.tasks.storage.files.DOUBT", 60)
     (runs.inbox / "c.csv").write_bytes(DATA)
     assert runs()[1] == ["c"]
     assert runs() == (["a", "b", "c"] if runs.inbox.protocol != "s3" else [], [])
 
 
-def test_an_input_that_lastingly_fails_is_told_as_it_was(runs: Runs) -> None:
+def test_a_lasting_error_is_reported_as_before(runs: Runs) -> None:
     (runs.inbox / "b.csv").write_bytes(b"rm\n5\n")
     assert runs() == ([], ["b"])
     before = runs.kept

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.storage.files import describe_file, digest_file, map_in_order, write_file
+from linear_neuron.tasks.storage.files import describe_file, digest_file, map_in_order, write_file
 
 
 def test_results_come_in_order_and_no_more_items_are_taken_than_are_in_work() -> None:
@@ -41,7 +41,7 @@ def test_fewer_items_are_in_work_if_they_weigh_more(limit: int, taken_first: int
 def test_a_written_file_has_every_chunk_and_the_digest_of_them_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tasks.storage.files.SYNC_BYTES", 1000)
+    monkeypatch.setattr("linear_neuron.tasks.storage.files.SYNC_BYTES", 1000)
     chunks = [bytes([number]) * 700 for number in range(10)]
     facts = write_file(tmp_path / "file", iter(chunks))
     assert (tmp_path / "file").read_bytes() == b"".join(chunks)

@@ -12,9 +12,9 @@ import pytest
 from aiobotocore.httpsession import AIOHTTPSession
 from upath import UPath
 
-from tasks.errors import UserError
-from tasks.registry.versions import list_versions, publish_version, read_version, start_version
-from tasks.storage.store import SCRATCH, Store, digest, locate, to_json
+from linear_neuron.tasks.errors import DamagedError, StoreError, UserError
+from linear_neuron.tasks.registry.versions import list_versions, publish_version, read_version, start_version
+from linear_neuron.tasks.storage.store import SCRATCH, Store, digest, locate, parse_json, to_json
 
 
 def test_a_failed_write_leaves_the_old_bytes_and_no_litter(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,15 +112,15 @@ def test_a_password_in_a_url_is_refused_unseen(name: str) -> None:
 
 
 def test_a_bucket_without_its_client_is_refused() -> None:
-    code = "import sys; sys.modules['s3fs'] = None; from tasks.storage.store import Store; Store('s3://other/x')"
+    code = "import sys; sys.modules['s3fs'] = None; from linear_neuron.tasks.storage.store import Store; Store('s3://other/x')"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert run.stderr.endswith("UserError: s3://other/x needs the S3 client: pip install 'linear-neuron[s3]'.\n")
 
 
 FULL = """
 import resource, sys
-from tasks.registry.versions import publish_version, start_version
-from tasks.storage.store import Store, locate, to_json
+from linear_neuron.tasks.registry.versions import publish_version, start_version
+from linear_neuron.tasks.storage.store import Store, locate, to_json
 store = Store(sys.argv[1])
 version, folder = start_version(store)
 folder.mkdir(parents=True)
@@ -138,7 +138,9 @@ def test_a_disk_that_fills_up_is_one_sentence_and_no_version(store: Store, size:
     run = subprocess.run(
         [sys.executable, "-c", FULL, str(store.root), str(size)], capture_output=True, text=True, check=False
     )
-    assert run.stderr.splitlines()[-1].startswith(f"tasks.errors.StoreError: The store refuses {store.root}/models/")
+    assert run.stderr.splitlines()[-1].startswith(
+        f"linear_neuron.tasks.errors.StoreError: The store refuses {store.root}/models/"
+    )
     assert "File too large" in run.stderr
     assert list_versions(store) == []
     assert store.names("models", *store.names("models")) == ["metrics.json"]
@@ -204,3 +206,42 @@ def test_a_bucket_is_asked_once_for_a_file_and_once_for_all_versions(s3: str, mo
     assert asked == ["GET"]
     assert list_versions(shared) == list("abc")
     assert len(asked) <= 3
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"null", b"[]", b'"text"', b'{"a": 1', b"[" * 100_000, b'{"a": ' + b"[" * 100_000, b"{\xff}"],
+    ids=["empty", "null", "list", "text", "truncated", "deep", "deep inside", "no text"],
+)
+def test_damaged_json_is_one_sentence(data: bytes, store: Store) -> None:
+    with pytest.raises(DamagedError, match=r"index\.json is damaged; restore it from a copy, or remove it\.$"):
+        parse_json(data, store.root / "index.json")
+
+
+def test_a_folder_that_must_be_a_file_is_damage(store: Store) -> None:
+    Path(str(store.root / "champion.json")).mkdir(parents=True)
+    path = store.root / "champion.json"
+    sentence = r"/champion\.json is a folder, but must be a file; remove it, or move it away\.$"
+    with pytest.raises(DamagedError, match=sentence):
+        store.read(path)
+    with pytest.raises(StoreError, match=sentence):
+        store.write(path, b"")
+
+
+def test_only_the_bytes_that_were_written_are_read(store: Store) -> None:
+    path = store.root / "actuals" / "rows.parquet"
+    with pytest.raises(DamagedError, match=r"rows\.parquet is missing\."):
+        store.read_checked(path, digest(b"rows"))
+    store.write(path, b"rows")
+    assert store.read_checked(path, digest(b"rows")) == b"rows"
+    store.write(path, b"sows")
+    with pytest.raises(DamagedError, match=r"rows\.parquet is damaged: its bytes are not those that were written\."):
+        store.read_checked(path, digest(b"rows"))
+
+
+def test_relative_names_begin_at_the_folder_or_bucket_that_is_set(monkeypatch: pytest.MonkeyPatch, s3: str) -> None:
+    monkeypatch.setenv("LINEAR_NEURON_FOLDER", f"{s3}/files/")
+    assert str(locate("inbox")) == f"{s3}/files/inbox"
+    assert [str(locate(name)) for name in ("/a/b", "file:///a/b", f"{s3}/c")] == ["/a/b", "/a/b", f"{s3}/c"]
+    monkeypatch.setenv("LINEAR_NEURON_FOLDER", "/folder")
+    assert str(locate("inbox")) == "/folder/inbox"

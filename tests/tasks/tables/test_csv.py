@@ -1,4 +1,4 @@
-"""CSV cut into blocks of whole records, wherever the reads happen to end."""
+"""Read CSV in blocks of whole records, wherever the reads happen to end."""
 
 import csv
 import io
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tasks.errors import UserError
-from tasks.tables.csv import cut_blocks, parse_block, read_header
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.tables.csv import cut_blocks, parse_block, read_header
 
 AWKWARD = (
     b'1,5,"a\nb"\n'  # a line break in quotes
@@ -26,7 +26,7 @@ Record = tuple[int, str, list[str] | str]  # line, raw text, fields or the reaso
 
 
 def read_records(data: bytes, separator: str = ",", width: int = 3) -> list[Record]:
-    columns = [str(place) for place in range(width)]
+    columns = [str(index) for index in range(width)]
     found: list[Record] = []
     for block in cut_blocks(io.BytesIO(data), 2, separator):
         good, broken = parse_block(block, columns, columns)
@@ -36,8 +36,8 @@ def read_records(data: bytes, separator: str = ",", width: int = 3) -> list[Reco
 
 
 @pytest.mark.parametrize("size", [1, 3, 10, 17, 40, 1000])
-def test_the_records_are_the_same_wherever_reads_end(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", size)
+def test_records_do_not_depend_on_where_reads_end(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linear_neuron.tasks.tables.csv.BLOCK_BYTES", size)
     assert b"".join(block.data for block in cut_blocks(io.BytesIO(AWKWARD), 2, ",")) == AWKWARD
     assert read_records(AWKWARD) == [
         (2, '1,5,"a\nb"', ["1", "5", "a\nb"]),
@@ -67,7 +67,7 @@ def test_the_records_are_the_same_wherever_reads_end(size: int, monkeypatch: pyt
         pytest.param('"7,5,x"', "too few fields", id="commas in quotes are not counted"),
     ],
 )
-def test_a_quote_means_what_stands_around_it(text: str, expected: list[str] | str) -> None:
+def test_neighbours_decide_what_a_quote_means(text: str, expected: list[str] | str) -> None:
     lines = 1 + text.count("\n")
     assert read_records(f"1,2,3\n{text}\n4,5,6\n".encode()) == [
         (2, "1,2,3", ["1", "2", "3"]),
@@ -76,7 +76,7 @@ def test_a_quote_means_what_stands_around_it(text: str, expected: list[str] | st
     ]
 
 
-def test_after_a_broken_line_the_next_one_is_read_anew() -> None:
+def test_line_after_a_broken_one_is_read() -> None:
     assert read_records(b'1,"x\n",5"",",7,8\n') == [
         (2, '1,"x', "bad quoting"),
         (3, '",5"",",7,8', [',5",', "7", "8"]),
@@ -100,9 +100,9 @@ def read_slowly(text: str, separator: str) -> Iterator[Record]:
         row += count
 
 
-def test_records_are_those_that_pythons_reader_finds_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_records_agree_with_pythons_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
-    pieces = [
+    tokens = [
         '"',
         '""',
         ",",
@@ -122,10 +122,10 @@ def test_records_are_those_that_pythons_reader_finds_one_by_one(monkeypatch: pyt
     ]
     for _ in range(500):
         separator = str(rng.choice(list(",;\t|")))
-        text = "".join(rng.choice(pieces, rng.integers(1, 40))).replace(",", separator) + "\n"
-        monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", int(rng.choice([1, 2, 5, 1000])))
+        text = "".join(rng.choice(tokens, rng.integers(1, 40))).replace(",", separator) + "\n"
+        monkeypatch.setattr("linear_neuron.tasks.tables.csv.BLOCK_BYTES", int(rng.choice([1, 2, 5, 1000])))
         longest = int(rng.choice([3, 10, 1000]))
-        monkeypatch.setattr("tasks.tables.quotes.LONGEST_RECORD", longest)
+        monkeypatch.setattr("linear_neuron.tasks.tables.quotes.LONGEST_RECORD", longest)
         expected = list(read_slowly(text, separator))
         try:
             assert read_records(text.encode(), separator) == expected, repr(text)
@@ -136,7 +136,7 @@ def test_records_are_those_that_pythons_reader_finds_one_by_one(monkeypatch: pyt
 
 @pytest.mark.parametrize("inside", ["7,8,9\n" * 2000, "7,8,9 " * 40_000])
 def test_long_text_in_quotes_is_one_field(inside: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 1000)
+    monkeypatch.setattr("linear_neuron.tasks.tables.csv.BLOCK_BYTES", 1000)
     assert [record[2] for record in read_records(f'1,2,"{inside}"\n4,5,6\n'.encode())] == [
         ["1", "2", inside],
         ["4", "5", "6"],
@@ -145,15 +145,15 @@ def test_long_text_in_quotes_is_one_field(inside: str, monkeypatch: pytest.Monke
 
 @pytest.fixture
 def little_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 100)
-    monkeypatch.setattr("tasks.tables.quotes.LONGEST_RECORD", 1000)
+    monkeypatch.setattr("linear_neuron.tasks.tables.csv.BLOCK_BYTES", 100)
+    monkeypatch.setattr("linear_neuron.tasks.tables.quotes.LONGEST_RECORD", 1000)
 
 
 ROWS = "4,5,6\n" * 1000
 
 
 @pytest.mark.usefixtures("little_is_held")
-def test_a_quote_that_never_ends_costs_its_own_line() -> None:
+def test_quote_without_an_end_breaks_one_line() -> None:
     data = f'1,2,"3\n{ROWS}'.encode()
     blocks = list(cut_blocks(io.BytesIO(data), 2, ","))
     assert max(len(block.data) for block in blocks) < 1200, "no more is held than that"
@@ -174,7 +174,7 @@ def test_a_quote_that_never_ends_costs_its_own_line() -> None:
     ],
 )
 @pytest.mark.parametrize("stray", ['1,2,"3\n', f'1,"{"a" * 300}\nb","3\n'], ids=["alone", "behind others"])
-def test_a_quote_that_can_be_no_end_shows_that_the_one_before_was_stray(later: str, stray: str) -> None:
+def test_quote_is_stray_if_the_next_is_no_end(later: str, stray: str) -> None:
     records = read_records(f'{stray}{ROWS}{later}{ROWS}4,5",6\n'.encode())
     broken = [(2 + row, line, "bad quoting") for row, line in enumerate(stray.splitlines())]
     assert [record for record in records if isinstance(record[2], str)] == broken
@@ -194,30 +194,30 @@ def test_a_quote_that_can_be_no_end_shows_that_the_one_before_was_stray(later: s
         pytest.param(f'1,"a\nb","{ROWS}"\n', id="in the second field of several lines"),
     ],
 )
-def test_text_in_quotes_that_is_too_long_fails_and_is_no_rows(separator: str, text: str) -> None:
+def test_too_long_text_in_quotes_fails_the_file(separator: str, text: str) -> None:
     data = ("4,5,6\n" + text).replace(",", separator).encode()
     line = 4 if "a\nb" in text else 3
     with pytest.raises(UserError, match=f"line {line} has a quote that does not end within"):
         read_records(data, separator)
 
 
-def test_bytes_that_are_not_utf8_are_taken_one_by_one() -> None:
+def test_bytes_that_are_not_utf8_are_latin1() -> None:
     (block,) = cut_blocks(io.BytesIO(b"1,caf\xe9\n2,\xff\n"), 2, ",")
     assert block.latin
     assert block.text.decode().encode("latin-1") == b"1,caf\xe9\n2,\xff\n"
 
 
-def test_latin1_records_that_are_not_complete_are_kept_for_the_next_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 13)
+def test_incomplete_latin1_records_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linear_neuron.tasks.tables.csv.BLOCK_BYTES", 13)
     assert read_records(b'\xe9,\xe9,\xe9\n1,2,"\xe9\n\xff,"\n') == [
         (2, "é,é,é", ["é", "é", "é"]),
         (3, '1,2,"é\nÿ,"', ["1", "2", "é\nÿ,"]),
     ]
 
 
-def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.tables.csv.LONGEST_LINE", 1 << 20)
-    monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 1 << 19)
+def test_line_without_an_end_is_refused_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linear_neuron.tasks.tables.csv.LONGEST_LINE", 1 << 20)
+    monkeypatch.setattr("linear_neuron.tasks.tables.csv.BLOCK_BYTES", 1 << 19)
     with pytest.raises(UserError, match="line 3 is longer than 1 MB; this is not a CSV file"):
         list(cut_blocks(io.BytesIO(b"1\n" + b"x" * (2 << 20)), 2, ","))
 
@@ -235,16 +235,22 @@ def test_a_line_without_an_end_is_refused_before_it_fills_the_memory(monkeypatch
         pytest.param(b"RM;price, EUR;id\n", ["RM", "price, EUR", "id"], ";", id="the most columns count"),
         pytest.param(b"RM;id,price\n", ["RM;id", "price"], ",", id="of equals a comma counts first"),
         pytest.param(b"RM|id\tprice\n", ["RM|id", "price"], "\t", id="of equals a tab counts before a bar"),
-        pytest.param(b'"a;b;c",RM\n', ["a;b;c", "RM"], ",", id="what stands in quotes does not count"),
+        pytest.param(b'"a;b;c",RM\n', ["a;b;c", "RM"], ",", id="separators in quotes do not count"),
         pytest.param(b'5" pipe;RM;"7, 8"\n', ['5" pipe', "RM", "7, 8"], ";", id="a quote in a field is text"),
         pytest.param(b"RM\n", ["RM"], ",", id="one column"),
+        pytest.param(b'id,x,"a; b; c; d"\n', ["id", "x", "a; b; c; d"], ",", id="more separators in quotes than out"),
+        pytest.param(b'"a, b, c";x\n', ["a, b, c", "x"], ";", id="commas in the first quotes"),
+        pytest.param(b'id\t"a|b|c;d;e"\n', ["id", "a|b|c;d;e"], "\t", id="two others in quotes"),
+        pytest.param(b'id, "a; b; c"\n', ["id", '"a; b; c"'], ",", id="a blank before the quotes"),
+        pytest.param(b'"a; b"\n', ["a; b"], ",", id="one column in quotes"),
+        pytest.param(b'id,"a ""x; y; z"""\r\n', ["id", 'a "x; y; z"'], ",", id="doubled quotes"),
     ],
 )
-def test_a_header_shows_its_separator_and_stays_as_it_stands(line: bytes, names: list[str], separator: str) -> None:
+def test_header_is_split_at_its_separator(line: bytes, names: list[str], separator: str) -> None:
     assert read_header(io.BytesIO(line)) == (line, names, separator)
 
 
-def test_a_header_that_can_only_have_tabs_is_split_at_nothing_else() -> None:
+def test_header_of_a_tsv_file_is_split_at_tabs_alone() -> None:
     assert read_header(io.BytesIO(b"a,b;c,d\tRM\n"), "\t").columns == ["a,b;c,d", "RM"]
     assert read_header(io.BytesIO(b"a,RM\n"), "\t") == (b"a,RM\n", ["a,RM"], "\t")
 
@@ -258,20 +264,20 @@ def test_a_header_that_can_only_have_tabs_is_split_at_nothing_else() -> None:
         (b"i" * (4 << 20), "line 1 is longer than 4 MB"),
     ],
 )
-def test_a_file_without_a_header_is_refused(content: bytes, sentence: str) -> None:
+def test_file_without_a_header_is_refused(content: bytes, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         read_header(io.BytesIO(content))
 
 
-def test_a_block_has_no_more_lines_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.tables.csv.BLOCK_LINES", 2)
+def test_block_has_a_bounded_number_of_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linear_neuron.tasks.tables.csv.BLOCK_LINES", 2)
     blocks = cut_blocks(io.BytesIO(b"1\n2\n3\n4\n5\n"), 2, ",")
     assert [(block.line, block.data) for block in blocks] == [(2, b"1\n2\n"), (4, b"3\n4\n"), (6, b"5\n")]
 
 
-def test_no_more_is_held_than_a_block_may_have(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.tables.csv.BLOCK_LINES", 2)
-    monkeypatch.setattr("tasks.tables.csv.BLOCK_BYTES", 10)
+def test_bytes_held_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linear_neuron.tasks.tables.csv.BLOCK_LINES", 2)
+    monkeypatch.setattr("linear_neuron.tasks.tables.csv.BLOCK_BYTES", 10)
     stream, done = io.BytesIO(b"1\n" * 100), 0
     for block in cut_blocks(stream, 2, ","):
         assert stream.tell() - done <= 10
@@ -279,13 +285,13 @@ def test_no_more_is_held_than_a_block_may_have(monkeypatch: pytest.MonkeyPatch) 
     assert done == 200
 
 
-def test_a_short_line_and_a_long_one_do_not_make_up_for_each_other() -> None:
+def test_short_and_long_line_are_both_rejected() -> None:
     (block,) = cut_blocks(io.BytesIO(b"1,2,3\n1,2\n1,2,3,4\n"), 2, ",")
     whole, broken = parse_block(block, ["0", "1", "2"], ["0"])
     assert (whole.height, broken["value"].to_list()) == (1, ["2", "4"])
 
 
-def test_a_line_of_other_width_says_how_many_fields_it_has() -> None:
+def test_reject_of_another_width_has_its_fields_counted() -> None:
     (block,) = cut_blocks(io.BytesIO(b"7\n1,2,3\n1,2,3,4\n\n"), 2, ",")
     _, broken = parse_block(block, ["0", "1", "2"], ["0"])
     assert broken["value"].to_list() == ["1", "4", ""]

@@ -1,4 +1,4 @@
-"""The CSV reader against a plain one that holds the whole file: same predictions, same rejects, same bytes.
+"""Compare the CSV reader with a plain one that holds the whole file: same predictions, rejects and bytes.
 
 `FUZZ=1000000 python -m pytest tests/tasks/tables/test_fuzz.py` tries a million files.
 """
@@ -15,37 +15,41 @@ import pytest
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
-from tasks.model import ModelVersion
-from tasks.parameters import Batch
-from tasks.scoring.join import join_ranges
-from tasks.scoring.manifest import BatchRun, Chunk
-from tasks.scoring.plan import split_file
-from tasks.scoring.run import score_chunk
-from tasks.tables.inputs import InputFile
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.model import ModelVersion
+from linear_neuron.tasks.parameters import Batch
+from linear_neuron.tasks.scoring.join import join_ranges
+from linear_neuron.tasks.scoring.manifest import BatchRun, Chunk
+from linear_neuron.tasks.scoring.plan import split_file
+from linear_neuron.tasks.scoring.run import score_chunk
+from linear_neuron.tasks.tables.inputs import InputFile
+
+pytestmark = pytest.mark.slow
 
 CASES = int(os.environ.get("FUZZ", "300"))
 BATCH = 5000  # cases after which hypothesis forgets what it tried, or its memory would grow without end
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity|nan)", re.ASCII | re.IGNORECASE)
-LONE = "\ue000"  # stands for a carriage return that ends no line
+LONE = "\ue000"  # replaces a carriage return that ends no line
 BLANKS = " \t\r\n\f\v"
 TAIL = re.compile(rb"[,;\t|]([-+.\w]+)[,;\t|]([-+.\w]+)[,;\t|]([-+.\w]+)[,;\t|](?:true|false)(?=\r?\n)")
 ADDED = [b"prediction", b"prediction_low", b"prediction_high", b"extrapolated"]
 
-Row = tuple[str, np.float32]  # a record as it stands in the file, and what is predicted for it
+Row = tuple[str, np.float32]  # a record as it is in the file, and what is predicted for it
 Reject = list[str]  # line, column, value, reason, raw
 
 
-def read_plainly(data: bytes, separator: str) -> tuple[list[Row], list[Reject]]:
+def read_plainly(data: bytes, separator: str) -> tuple[list[Row], list[Reject]] | None:
     """Read a file with the columns id, RM and note as one text, line by line, with Python's csv and float.
 
     A line is a record, or begins one that a quote carries over its end. Where that makes no sense it is rejected alone.
+    None where the decimal mark is not certain.
     """
     lines = data.decode("latin-1").split("\n")[1:]  # As one character a byte, so that they come out as they went in.
     if lines and not lines[-1]:
         lines.pop()
     rows: list[Row] = []
     rejects: list[Reject] = []
-    number = 0
+    number, records = 0, list[tuple[str, str, list[str]]]()
     while number < len(lines):
         fields, count = read_record(lines[number:], separator)
         raw, line = "\n".join(lines[number : number + count]).removesuffix("\r"), str(number + 2)
@@ -57,12 +61,34 @@ def read_plainly(data: bytes, separator: str) -> tuple[list[Row], list[Reject]]:
         elif len(fields) != 3:
             rejects.append([line, "", str(len(fields)), f"too {'few' if len(fields) < 3 else 'many'} fields", raw])
         else:
-            prediction, column, reason = predict(fields[1], decimal_comma=separator != ",")
-            if reason:
-                rejects.append([line, column, fields[1] if column == "RM" else "", reason, raw])
-            else:
-                rows.append((raw, prediction))
-    return rows, rejects
+            records.append((line, raw, fields))
+    mark = "." if separator == "," else find_mark([fields[1].strip(BLANKS) for *_, fields in records])
+    if not mark:
+        return None
+    for line, raw, fields in records:
+        prediction, column, reason = predict(fields[1], mark)
+        if reason:
+            rejects.append([line, column, fields[1] if column == "RM" else "", reason, raw])
+        else:
+            rows.append((raw, prediction))
+    return rows, sorted(rejects, key=lambda reject: int(reject[0]))
+
+
+def find_mark(values: list[str]) -> str:
+    """Find the decimal mark of a column by the rules of `tables/decimals.py`; empty where it is not certain."""
+    decimals, opens, thousands = set[str](), set[str](), False
+    for value in (value.removeprefix(value[:1]) if value[:1] in ("+", "-") else value for value in values):
+        for mark, other in (",.", ".,"):
+            thousands |= bool(
+                re.fullmatch(rf"[0-9]{{1,3}}([{mark}][0-9]{{3}})+([{mark}][0-9]{{3}}|[{other}][0-9]*)", value)
+            )
+            if re.fullmatch(rf"[1-9][0-9]{{0,2}}[{mark}][0-9]{{3}}", value):
+                opens.add(mark)
+            elif re.fullmatch(rf"([0-9]+[{mark}][0-9]*|[{mark}][0-9]+)([eE][+-]?[0-9]+)?", value):
+                decimals.add(mark)
+    if thousands or len(decimals | opens) > 1 or (opens and not decimals):
+        return ""
+    return next(iter(decimals), ".")
 
 
 def read_record(lines: list[str], separator: str) -> tuple[list[str] | None, int]:
@@ -77,12 +103,12 @@ def read_record(lines: list[str], separator: str) -> tuple[list[str] | None, int
         return None, 1
 
 
-def predict(text: str, *, decimal_comma: bool) -> tuple[np.float32, str, str]:
+def predict(text: str, mark: str) -> tuple[np.float32, str, str]:
     """Return the prediction for a text, or the column and the reason why there is none."""
     nothing, value = np.float32(0), text.strip(BLANKS)
     if not value:
         return nothing, "RM", "empty"
-    if decimal_comma:
+    if mark == ",":
         value = value.replace(",", ".", 1)
     if not NUMBER.fullmatch(value):
         return nothing, "RM", "not a number"
@@ -97,17 +123,26 @@ def predict(text: str, *, decimal_comma: bool) -> tuple[np.float32, str, str]:
 
 
 def check(data: bytes, separator: str, block: int, ranges: int | None, folder: Path, model: ModelVersion) -> None:
-    """Score a file in blocks and ranges of so many bytes, and compare what is written with `read_plainly`."""
+    """Score a file in blocks and ranges of these numbers of bytes, and compare what is written with `read_plainly`."""
     kind = "tsv" if separator == "\t" else "csv"
     (folder / f"a.{kind}").write_bytes(data)
     source = InputFile(path=str(folder / f"a.{kind}"), name="a", size=len(data))
     batch_run = BatchRun(location=str(folder / "out"), batch=Batch(max_rejects=1), model=model)
-    with patch("tasks.tables.csv.BLOCK_BYTES", block), patch("tasks.scoring.plan.RANGE_BYTES", ranges):
+    with (
+        patch("linear_neuron.tasks.tables.csv.BLOCK_BYTES", block),
+        patch("linear_neuron.tasks.scoring.plan.RANGE_BYTES", ranges),
+    ):
         chunks = split_file(source) if ranges else [Chunk(source=source)]
-        results = [score_chunk(chunk, batch_run) for chunk in chunks]
-    result = join_ranges(results, batch_run)
-
-    rows, rejects = read_plainly(data, separator)
+        try:
+            result = join_ranges([score_chunk(chunk, batch_run) for chunk in chunks], batch_run)
+            error = result.error
+        except UserError as caught:
+            error = str(caught)
+    if (read := read_plainly(data, separator)) is None:
+        assert "say which is the decimal mark by --decimal" in error
+        return
+    assert not error
+    rows, rejects = read
     header = data.split(b"\n")[0]
     end = b"\r\n" if header.endswith(b"\r") else b"\n"
     first = separator.encode().join([header.removesuffix(b"\r"), *ADDED])
@@ -134,15 +169,15 @@ def show_bits(text: bytes) -> bytes:
 
 
 def insert(data: bytes, cuts: list[tuple[int, bytes]]) -> bytes:
-    """Put bytes into others, at places that count modulo their length."""
-    for place, more in cuts:
-        place %= len(data) + 1
-        data = data[:place] + more + data[place:]
+    """Put bytes into others, at positions that count modulo their length."""
+    for position, more in cuts:
+        position %= len(data) + 1
+        data = data[:position] + more + data[position:]
     return data
 
 
 def swap(data: bytes, separator: str) -> bytes:
-    """Put the separator in the place of every comma, and a comma in the place of every semicolon."""
+    """Replace every comma by the separator, and every semicolon by a comma."""
     return data.translate(bytes.maketrans(b",;", separator.encode() + (b"," if separator != "," else b";")))
 
 
@@ -196,6 +231,11 @@ CELLS = st.sampled_from(
             "5;6",
             '"5;6"',
             "1;234.5",
+            "2,500",
+            "2.500",
+            "1,234,567",
+            "0,125",
+            "12345,678",
             ";5|",
             "5\r,6",
             "#5",
@@ -208,7 +248,7 @@ CELLS = st.sampled_from(
 LINES = st.lists(CELLS, min_size=3, max_size=3).map(",".join) | st.lists(CELLS, max_size=5).map(",".join)
 ENDS = st.sampled_from(["\n"] * 6 + ["\r\n"] * 3 + ["\r\r\n", "\n\n", "\r"])
 BODIES = st.lists(st.tuples(LINES, ENDS), max_size=12).map(lambda lines: "".join(map("".join, lines)).encode())
-DIRT = st.sampled_from(
+STRAY = st.sampled_from(
     [b'"', b",", b"\n", b"\r", b"\r\n", b"\xef\xbb\xbf", b"\xe9", b"\xff", b"5", b'",', b',"', b'""']
 )
 FILES = st.builds(
@@ -219,13 +259,13 @@ FILES = st.builds(
     st.sampled_from([b"", b"", b"\xef\xbb\xbf"]),
     st.sampled_from([b"\n", b"\n", b"\r\n"]),
     BODIES,
-    st.lists(st.tuples(st.integers(0, 400), DIRT), max_size=3),
+    st.lists(st.tuples(st.integers(0, 400), STRAY), max_size=3),
     st.sampled_from(",;\t|"),
 )
 
 
 @pytest.mark.timeout(0)
-def test_every_file_is_read_as_a_plain_reader_reads_it(tmp_path: Path, neuron: ModelVersion) -> None:
+def test_every_file_is_read_as_by_the_plain_reader(tmp_path: Path, neuron: ModelVersion) -> None:
     def attempt(file: tuple[bytes, str], block: int, ranges: int | None) -> None:
         check(*file, block, ranges, tmp_path, neuron)
 
@@ -241,7 +281,7 @@ def test_every_file_is_read_as_a_plain_reader_reads_it(tmp_path: Path, neuron: M
         pytest.param(b"1,\xc2\xa05,x", id="a blank that is none in Latin-1"),
     ],
 )
-def test_a_field_is_what_stands_between_commas(tmp_path: Path, neuron: ModelVersion, line: bytes) -> None:
+def test_field_is_the_text_between_separators(tmp_path: Path, neuron: ModelVersion, line: bytes) -> None:
     for text in (line, swap(line, ";")):
         separator = text[1:2].decode()
         head = swap(b"id,RM,note\n", separator)

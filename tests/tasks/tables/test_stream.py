@@ -1,4 +1,4 @@
-"""Files opened as streams."""
+"""Open files as streams."""
 
 import gzip
 import hashlib
@@ -12,8 +12,8 @@ import pytest
 from backports import zstd
 from upath import UPath
 
-from tasks.errors import ChangedError, UnavailableError
-from tasks.tables.stream import open_input
+from linear_neuron.tasks.errors import ChangedError, UnavailableError
+from linear_neuron.tasks.tables.stream import open_input
 
 CONTENT = b'1,5,"a\nb"\n2,6,y\n'
 
@@ -22,7 +22,7 @@ CONTENT = b'1,5,"a\nb"\n2,6,y\n'
     ("suffix", "content"),
     [
         (".csv", CONTENT),
-        (".csv.gz", gzip.compress(CONTENT) + gzip.compress(b"more")),
+        (".csv.gz", gzip.compress(CONTENT, mtime=0) + gzip.compress(b"more", mtime=0)),
         (".CSV.ZST", zstd.compress(CONTENT)),
     ],
 )
@@ -36,14 +36,14 @@ def test_content_is_decompressed_and_digested_as_stored(tmp_path: Path, suffix: 
     assert sum(read) == len(content)
 
 
-def test_a_range_of_a_file_is_read_alone(tmp_path: Path) -> None:
+def test_range_of_a_file_is_read_alone(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"0123456789")
     with open_input(str(tmp_path / "a.csv"), 3, 7) as (stream, hashing):
         assert stream.read() == b"3456"
         assert hashing.finish() == hashlib.sha256(b"3456").hexdigest()
 
 
-def test_an_object_that_is_replaced_while_it_is_read_is_refused(s3: str) -> None:
+def test_object_replaced_while_it_is_read_is_refused(s3: str) -> None:
     path = UPath(f"{s3}/changing.csv")
     path.write_bytes(CONTENT)
 
@@ -57,7 +57,7 @@ def test_an_object_that_is_replaced_while_it_is_read_is_refused(s3: str) -> None
 
 
 class Slow(ThreadingHTTPServer):
-    """Sends a byte, and the next ones as slowly as it is told."""
+    """Sends a byte, and the next ones after a pause each."""
 
     pause = 0.0  # seconds
     stopped = threading.Event()
@@ -96,12 +96,12 @@ def slow() -> Iterator[Slow]:
 
 
 @pytest.mark.parametrize(("pause", "limit"), [(0.05, "ANSWER_SECONDS"), (100, "SILENT_SECONDS")])
-def test_a_web_server_that_drips_or_falls_silent_is_given_up(
+def test_slow_or_silent_web_server_is_given_up(
     slow: Slow, pause: float, limit: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow.pause = pause
     slow.stopped.clear()
-    monkeypatch.setattr(f"tasks.tables.stream.{limit}", 1)
+    monkeypatch.setattr(f"linear_neuron.tasks.tables.stream.{limit}", 1)
 
     def read() -> None:
         with open_input(f"http://127.0.0.1:{slow.server_port}/a.csv") as (stream, _):

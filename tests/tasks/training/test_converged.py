@@ -1,24 +1,26 @@
 """The converged recipe ends where least squares is, whatever the features' scales and however they correlate."""
 
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tasks.dataset.boston import FILE, read_snapshot
-from tasks.dataset.rows import Floats, Origin, Rows
-from tasks.dataset.split import select_features, split_rows
-from tasks.model import LinearModel
-from tasks.parameters import Training
-from tasks.training.basis import find_basis
-from tasks.training.interval import interval_half_widths, measure_coverage
-from tasks.training.metrics import fit_least_squares
-from tasks.training.neuron import check_parity, train_neuron
-from tasks.training.results import TrainingResult
+from linear_neuron.tasks.dataset.boston import COLUMNS, FILE, read_snapshot
+from linear_neuron.tasks.dataset.rows import Column, Floats, Origin, Rows
+from linear_neuron.tasks.dataset.split import leave_out_dependent, split_rows
+from linear_neuron.tasks.model import LinearModel
+from linear_neuron.tasks.parameters import Training
+from linear_neuron.tasks.training.basis import describe_end, find_basis
+from linear_neuron.tasks.training.metrics import fit_least_squares, interval_half_widths, measure_coverage
+from linear_neuron.tasks.training.neuron import check_parity, train_neuron
+from linear_neuron.tasks.training.results import TrainingResult
+from tests.helpers import make_split
 
-DATA = (resources.files("tasks.dataset") / "data" / FILE.name).read_bytes()
-BOSTON = split_rows(read_snapshot(DATA, Origin(FILE.sha256, "package")), "MEDV", 0.3)
+DATA = (resources.files("linear_neuron.tasks.dataset") / "data" / FILE.name).read_bytes()
+FEATURES = [column.name for column in COLUMNS[:-1]]
+BOSTON = split_rows(read_snapshot(DATA, Origin(FILE.sha256, "package")), "MEDV", FEATURES, 0.3)
 STRD = Path(__file__).parents[2] / "data" / "strd"
 CONVERGED = Training(recipe="converged").resolve(own_table=True)
 
@@ -33,7 +35,7 @@ def train(rows: Rows, **changes: object) -> TrainingResult:
 
 
 def measure_mse(model: LinearModel, rows: Rows) -> float:
-    """Measure as a prediction is made, in float32."""
+    """Measure the predictions, which are float32."""
     return float(np.mean((rows.y - model.predict(rows.x)) ** 2))
 
 
@@ -52,9 +54,9 @@ def make_rows(count: int) -> Rows:
     return as_rows(x, 1e9 * (2 * first - second + third / 2 + 3 * error + 7))
 
 
-@pytest.mark.parametrize("feature", BOSTON.names)
+@pytest.mark.parametrize("feature", FEATURES)
 def test_each_column_alone_ends_at_least_squares(feature: str) -> None:
-    rows = select_features(BOSTON, [feature]).train
+    rows = BOSTON.design("train", [feature])
     assert compare_with_least_squares(train(rows).linear_model, rows) <= 1.001
 
 
@@ -141,11 +143,67 @@ def test_a_training_that_ends_too_early_says_so() -> None:
     assert "% of the loss was still to be gained: allow more epochs" in remark
 
 
-def test_a_feature_that_float32_can_not_tell_apart_is_mentioned() -> None:
+@pytest.mark.parametrize("scale", [1e7, 1e12])
+def test_features_far_from_zero_end_at_least_squares(scale: float) -> None:
     rng = np.random.default_rng(1)
-    x = 1e7 + rng.normal(size=(1000, 1))
-    (remark,) = train(as_rows(x, x[:, 0] + 0.1 * rng.normal(size=1000))).remarks
-    assert "Subtract a constant from it." in remark
+    x = scale + rng.normal(size=(1000, 1))
+    rows = as_rows(x, x[:, 0] - scale + 0.1 * rng.normal(size=1000))
+    trained = train(rows)
+    assert trained.remarks == ()
+    assert compare_with_least_squares(trained.linear_model, rows) <= 1.001
+
+
+def test_pairs_of_unix_seconds_end_at_least_squares() -> None:
+    rng = np.random.default_rng(1)
+    start = 1.7e9 + rng.integers(0, 86_400 * 365, 1000).astype(float)
+    end = start + rng.integers(60, 3600, 1000)
+    rows = as_rows(np.column_stack([start, end]), (end - start) / 60 + rng.normal(size=1000))
+    trained = train(rows)
+    assert trained.remarks == ()
+    assert compare_with_least_squares(trained.linear_model, rows) <= 1.001
+
+
+def test_target_that_float32_cannot_separate_is_the_cause() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(1000, 1))
+    rows = as_rows(x, 1e9 + 30 + x[:, 0] + rng.normal(size=1000))
+    trained = train(rows)
+    (remark,) = trained.remarks
+    assert "since the values of the target lie close together but far from zero. Subtract a constant from it." in remark
+    assert measure_mse(trained.linear_model, rows) > 100
+    assert np.mean((rows.y - trained.linear_model.compute(rows.x)) ** 2) == pytest.approx(1, rel=0.1)
+
+
+def test_filip_of_nist_is_reached() -> None:
+    """A polynomial of degree 10, whose powers nearly depend on each other."""
+    table = np.loadtxt(STRD / "filip.csv", delimiter=",", skiprows=1)
+    rows = as_rows(np.hstack([table[:, 1:] ** power for power in range(1, 11)]), table[:, 0])
+    trained = train(rows)
+    assert trained.remarks == ()
+    certified = 0.334801051324544e-02**2 * (82 - 11) / 82
+    assert measure_mse(trained.linear_model, rows) <= 1.001 * certified
+    split = make_split(tuple(Column(f"x{n}", "") for n in range(10)), Column("y", ""), rows)
+    assert leave_out_dependent(split)[1] == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "weights", "noise"), [("wampler1", [1.0] * 5, 0.0), ("wampler2", [0.1**n for n in range(1, 6)], 0.0)]
+)
+def test_exact_polynomials_of_nist_are_reached(name: str, weights: list[float], noise: float) -> None:
+    """Wampler1 and Wampler2: x from 0 to 20, y = 1 + sum(weight * x**power), so least squares leaves nothing."""
+    x = np.arange(21.0)
+    powers = np.column_stack([x**power for power in range(1, 6)])
+    trained = train(rows := as_rows(powers, 1 + powers @ weights))
+    assert trained.remarks == (), name
+    assert measure_mse(trained.linear_model, rows) <= 1e-12 * rows.y.var()
+
+
+def test_end_above_least_squares_is_named_with_its_cause() -> None:
+    rows = make_rows(1000)
+    basis = find_basis(rows)
+    worse = replace(basis, matrix=basis.matrix * [1, 1, 0])
+    (remark,) = describe_end(worse.leave(np.ones(3, np.float32), 0.0), rows, basis, left=0.0)
+    assert "some features are nearly a combination of others. Leave one of these out." in remark
 
 
 def test_columns_that_say_nothing_new_get_no_weight() -> None:

@@ -6,25 +6,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tasks.dataset.rows import Column, Origin, Rows, Snapshot, Split
-from tasks.model import LinearModel
-from tasks.parameters import ExampleInputs, Training
-from tasks.registry.versions import NewVersion
-from tasks.training.describe import describe
-from tasks.training.metrics import evaluate
-from tasks.training.results import TrainingResult
+from linear_neuron.tasks.dataset.rows import Column, Origin, Rows, Snapshot
+from linear_neuron.tasks.model import LinearModel
+from linear_neuron.tasks.parameters import ExampleInputs, Training
+from linear_neuron.tasks.registry.versions import NewVersion
+from linear_neuron.tasks.training.describe import describe
+from linear_neuron.tasks.training.metrics import evaluate
+from linear_neuron.tasks.training.results import TrainingResult
+from tests.helpers import fit_alone, make_split
 
 RM, LSTAT, MEDV = Column("RM", "rooms"), Column("LSTAT", "lower-status population", "%"), Column("MEDV", "price", "$K")
 TRAIN = Rows(np.array([[5.0, 9.0], [7.0, 2.0]]), np.array([10.0, 30.0]), np.arange(2))
 TEST = Rows(np.array([[1.0, 1.0], [99.0, 99.0]]), np.array([1.0, 99.0]), np.arange(2))
-SPLIT = Split((RM, LSTAT), MEDV, TRAIN, TEST, TEST)
+SPLIT = make_split((RM, LSTAT), MEDV, TRAIN, TEST, TEST)
 SNAPSHOT = Snapshot("homes", Origin("ab" * 32, "package", ("network: no",)), (), np.empty((0, 0)), 0, 0.5)
 
 
 def test_model_json_has_numbers_meanings_ranges_and_origin(tmp_path: Path) -> None:
     result = TrainingResult(Training(seed=7), LinearModel((2.0, 0.5), 1.0), (4.0,), (), "")
-    evaluation = evaluate.fn(SPLIT, result, ExampleInputs())
-    model = describe.fn(NewVersion("v1", "", tmp_path, "f00d"), SNAPSHOT, SPLIT, evaluation)
+    evaluation = evaluate.fn(*fit_alone(SPLIT, result), ExampleInputs())
+    model = describe.fn(NewVersion("v1", "", tmp_path, "f00d"), SNAPSHOT, evaluation)
     assert json.loads((tmp_path / "model.json").read_bytes()) == model.model_dump(mode="json")
     assert json.loads((tmp_path / "metrics.json").read_bytes()) == model.metrics == evaluation.metrics
     assert (model.version, model.fingerprint) == ("v1", "f00d")

@@ -3,12 +3,19 @@
 import numpy as np
 import pytest
 
-from tasks.dataset.rows import Column, Rows, Split
-from tasks.model import LinearModel
-from tasks.parameters import ExampleInputs, Training
-from tasks.training.interval import interval_half_widths, measure_coverage
-from tasks.training.metrics import compare_models, evaluate, fit_least_squares, measure_errors
-from tasks.training.results import TrainingResult
+from linear_neuron.tasks.dataset.rows import Column, Rows
+from linear_neuron.tasks.model import LinearModel
+from linear_neuron.tasks.parameters import ExampleInputs, Training
+from linear_neuron.tasks.training.metrics import (
+    compare_models,
+    evaluate,
+    fit_least_squares,
+    interval_half_widths,
+    measure_coverage,
+    measure_errors,
+)
+from linear_neuron.tasks.training.results import TrainingResult
+from tests.helpers import fit_alone, make_split
 
 
 def rows(x: list[float], y: list[float]) -> Rows:
@@ -62,7 +69,7 @@ def test_least_squares_of_a_constant_feature_is_the_mean() -> None:
 
 
 def test_neuron_mean_and_least_squares_are_scored_on_every_part() -> None:
-    split = Split((Column("x", ""),), Column("y", ""), rows([0, 1], [0, 2]), rows([], []), rows([2], [5]))
+    split = make_split((Column("x", ""),), Column("y", ""), rows([0, 1], [0, 2]), rows([], []), rows([2], [5]))
     predicted = {part: some.x[:, 0].astype(np.float32) for part, some in split.parts.items()}
     metrics = compare_models(split, predicted, LinearModel((2.0,), 2.0))
     assert {part: scores["rows"] for part, scores in metrics.items()} == {"train": 2, "validation": 0, "test": 1}
@@ -73,9 +80,9 @@ def test_neuron_mean_and_least_squares_are_scored_on_every_part() -> None:
 
 
 def test_every_row_and_example_is_predicted() -> None:
-    split = Split((Column("x", ""),), Column("y", ""), rows([0, 1], [0, 2]), rows([3], [1]), rows([2], [5]))
+    split = make_split((Column("x", ""),), Column("y", ""), rows([0, 1], [0, 2]), rows([3], [1]), rows([2], [5]))
     result = TrainingResult(Training(), LinearModel((3.0,), 1.0), (1.0,), (), "")
-    evaluation = evaluate.fn(split, result, ExampleInputs(values=[10]))
+    evaluation = evaluate.fn(*fit_alone(split, result), ExampleInputs(values=[10]))
     assert {part: values.tolist() for part, values in evaluation.predicted.items()} == {
         "train": [1, 4],
         "validation": [10],

@@ -8,21 +8,25 @@ import keras
 import numpy as np
 import pytest
 
-from tasks.dataset.boston import FILE, read_snapshot
-from tasks.dataset.rows import Origin, Rows
-from tasks.dataset.split import select_features, split_rows
-from tasks.errors import UserError
-from tasks.model import LinearModel
-from tasks.parameters import Training
-from tasks.training.neuron import build_neuron, check_parity, train_neuron
-from tasks.training.results import TrainingResult
+from linear_neuron.tasks.dataset.boston import COLUMNS, FILE, read_snapshot
+from linear_neuron.tasks.dataset.rows import Origin, Rows, Split
+from linear_neuron.tasks.dataset.split import split_rows
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.model import LinearModel
+from linear_neuron.tasks.parameters import Training
+from linear_neuron.tasks.training.neuron import build_neuron, check_parity, train_neuron
+from linear_neuron.tasks.training.results import TrainingResult
 
-DATA = (resources.files("tasks.dataset") / "data" / FILE.name).read_bytes()
-ALL = split_rows(read_snapshot(DATA, Origin(FILE.sha256, "package")), "MEDV", 0.3)
+DATA = (resources.files("linear_neuron.tasks.dataset") / "data" / FILE.name).read_bytes()
+SNAPSHOT = read_snapshot(DATA, Origin(FILE.sha256, "package"))
+
+
+def split_for(*features: str) -> Split:
+    return split_rows(SNAPSHOT, "MEDV", features, 0.3)
 
 
 def train_on(training: Training, *features: str) -> TrainingResult:
-    split = select_features(ALL, list(features) or ["RM"])
+    split = split_for(*features or ["RM"])
     return train_neuron(split.train, split.validation, training)[1]
 
 
@@ -33,7 +37,7 @@ def train_on(training: Training, *features: str) -> TrainingResult:
 )
 def test_weights_and_history_equal_those_of_a_plain_fit(change: dict[str, Any]) -> None:
     training = Training(epochs=6).model_copy(update=change)
-    split = select_features(ALL, ["RM", "LSTAT"])
+    split = split_for("RM", "LSTAT")
     ours = train_neuron(split.train, split.validation, training)[1]
 
     plain = build_neuron(2, training)
@@ -63,7 +67,7 @@ def test_default_recipe_ends_where_keras_ends() -> None:
     assert "Trainable params: 2" in trained.summary
 
 
-@pytest.mark.parametrize("feature", ALL.names)
+@pytest.mark.parametrize("feature", [column.name for column in COLUMNS[:-1]])
 def test_every_column_can_be_the_feature(feature: str) -> None:
     trained = train_on(Training(epochs=2), feature)
     assert np.isfinite([*trained.linear_model.weights, trained.linear_model.bias, *trained.loss]).all()
@@ -71,7 +75,7 @@ def test_every_column_can_be_the_feature(feature: str) -> None:
 
 def test_training_without_validation_rows_has_no_validation_loss() -> None:
     none = Rows(np.empty((0, 1)), np.empty(0), np.empty(0, np.int64))
-    split = select_features(ALL, ["RM"])
+    split = split_for("RM")
     trained = train_neuron(split.train, none, Training(epochs=2))[1]
     watched = train_neuron(split.train, split.validation, Training(epochs=2))[1]
     assert trained.val_loss == ()
@@ -79,7 +83,7 @@ def test_training_without_validation_rows_has_no_validation_loss() -> None:
 
 
 def test_each_epoch_is_reported_as_it_ends() -> None:
-    split = select_features(ALL, ["RM"])
+    split = split_for("RM")
     seen: list[tuple[int, float, float | None]] = []
     trained = train_neuron(split.train, split.validation, Training(epochs=3), lambda *message: seen.append(message))[1]
     assert seen == list(zip((1, 2, 3), trained.loss, trained.val_loss, strict=True))
@@ -92,20 +96,20 @@ def test_a_loss_that_overflows_names_the_epoch() -> None:
 
 
 def test_a_validation_loss_that_overflows_publishes_nothing() -> None:
-    rows = select_features(ALL, ["RM"]).train
+    rows = split_for("RM").train
     far = Rows(np.array([[1e25]]), np.array([1.0]), np.arange(1))
     with pytest.raises(UserError, match=r"\(validation inf\) at epoch 1, so nothing is published"):
         train_neuron(rows, far, Training(epochs=3))
 
 
 def test_training_past_its_time_limit_is_given_up() -> None:
-    split = select_features(ALL, ["RM"])
+    split = split_for("RM")
     with pytest.raises(UserError, match=r"limit of 1 s at epoch \d+, so nothing is published"):
         train_neuron(split.train, split.validation, Training(epochs=100_000, time_limit=1))
 
 
-def test_plain_numbers_that_are_not_the_saved_model_fail_the_parity_check(tmp_path: Path) -> None:
-    split = select_features(ALL, ["RM"])
+def test_parity_check_fails_for_other_numbers(tmp_path: Path) -> None:
+    split = split_for("RM")
     model, trained = train_neuron(split.train, split.validation, Training(epochs=1))
     model.save(tmp_path / "model.keras")
     check_parity(tmp_path / "model.keras", trained.linear_model, split.test.x)

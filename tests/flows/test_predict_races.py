@@ -1,0 +1,139 @@
+"""Two runs that predict files of one folder at the same time."""
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import linear_neuron.flows.predict
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.parameters import Batch
+from linear_neuron.tasks.registry.champion import promote
+from linear_neuron.tasks.registry.verify import verify
+from linear_neuron.tasks.scoring.batch import publish_batch, read_manifest
+from linear_neuron.tasks.storage.store import Store, locate
+from tests.helpers import make_version
+
+RUN = """
+import json, logging, sys
+import linear_neuron.flows.predict as module
+from linear_neuron.tasks.parameters import Batch
+
+def wait(*given):
+    print("scored", flush=True)
+    sys.stdin.readline()
+    return publish(*given)
+
+logging.basicConfig(stream=sys.stdout, force=True)
+publish, batch = module.publish_batch, json.loads(sys.argv[1])
+if sys.argv[2] == "pause":
+    module.publish_batch = wait
+print("ended", module.predict.fn(Batch(**batch)), flush=True)
+"""
+
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Return what starts a run in a process of its own, which may pause before it publishes."""
+    begun: list[subprocess.Popen[str]] = []
+
+    def start(how: str, **batch: Any) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", RUN, json.dumps(batch), how]
+        begun.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        return begun[-1]
+
+    yield start
+    for process in begun:
+        with process:
+            process.kill()
+
+
+def read_until(process: subprocess.Popen[str], *marks: str) -> str:
+    """Read what a process says until a line has one of the marks."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if any(mark in line for mark in marks):
+            return line
+    raise AssertionError(f"it ended with {process.wait()}")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_run_waits_for_another_of_its_batch(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start, killed: bool
+) -> None:
+    promote(store, make_version(store, "20260101T000000Z-aaaaaa").version, "by hand")
+    sqlite3.connect(tmp_path / "sales.db").close()
+    monkeypatch.setenv("LINEAR_NEURON_CONNECTION_SALES", f"sqlite:///{tmp_path}/sales.db")
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text(f"id,RM\n{name},6\n")
+    known = {"connection": "sales", "into": "predicted"}
+    first = start("pause", inputs=[str(tmp_path / "a.csv")], **known)
+    read_until(first, "scored")
+    second = start("on", inputs=[str(tmp_path / "b.csv")], **known)
+    line = read_until(second, "Another run writes to", "ended")
+    assert "Another run" in line, "it did not wait"
+    if killed:
+        first.send_signal(signal.SIGKILL)
+    first.communicate("go on\n" if not killed else None)
+    said, _ = second.communicate()
+    assert (first.returncode, second.returncode) == (-signal.SIGKILL if killed else 0, 0)
+    location = said.split()[-1]
+    assert [result.source.name for result in read_manifest(location).inputs] == ["a", "b"]
+    assert verify(store) == []
+    with closing(sqlite3.connect(tmp_path / "sales.db")) as session:
+        rows = session.execute("select id from predicted order by id").fetchall()
+    assert rows == [("b",)] if killed else rows == [("a",), ("b",)]
+
+
+def test_a_run_that_waits_for_too_long_is_refused(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
+) -> None:
+    promote(store, make_version(store, "20260101T000000Z-aaaaaa").version, "by hand")
+    (tmp_path / "a.csv").write_text("id,RM\na,6\n")
+    first = start("pause", inputs=[str(tmp_path / "a.csv")])
+    read_until(first, "scored")
+    monkeypatch.setattr("linear_neuron.tasks.scoring.batch.WAITING", 0)
+    with pytest.raises(UserError, match="Another run has been writing to"):
+        linear_neuron.flows.predict.predict.fn(Batch(inputs=[str(tmp_path / "a.csv")]))
+    first.communicate("go on\n")
+    assert first.returncode == 0
+
+
+def test_runs_in_a_bucket_merge_what_they_publish(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINEAR_NEURON_STORE", f"{s3}/races")
+    store = Store()
+    promote(store, make_version(store, "20260101T000000Z-aaaaaa").version, "by hand")
+    inbox = locate(f"{s3}/races-inbox")
+    for name in "abc":
+        store.write(inbox / f"{name}.csv", b"RM\n6\n")
+    linear_neuron.flows.predict.predict.fn(Batch(inputs=[f"{s3}/races-inbox"]))
+    (inbox / "c.csv").unlink()
+    for name, rooms in (("a", 7), ("b", 8)):
+        store.write(inbox / f"{name}.csv", b"RM\n%d\n" % rooms)
+    begun: list[str] = []
+
+    def publish_later(*given: Any) -> Any:
+        if not begun:
+            begun.append("b")
+            linear_neuron.flows.predict.predict.fn(Batch(inputs=[f"{s3}/races-inbox/b.csv"]))
+        return publish_batch(*given)
+
+    monkeypatch.setattr("linear_neuron.flows.predict.publish_batch", publish_later)
+    location = linear_neuron.flows.predict.predict.fn(Batch(inputs=[f"{s3}/races-inbox/a.csv"]))
+    manifest = read_manifest(location)
+    assert [(result.source.name, result.predicted) for result in manifest.inputs] == [("a", 1), ("b", 1), ("c", 1)]
+    assert sorted(result.source.name for result in manifest.replaced) == ["a", "b"]
+    assert manifest.total.predicted == 3
+    assert verify(store) == []
+    for name, value in (("a", b"22.0"), ("b", b"25.0"), ("c", b"19.0")):
+        assert value in (locate(location) / f"{name}.predictions.csv").read_bytes()

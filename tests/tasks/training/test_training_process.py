@@ -1,0 +1,173 @@
+"""Training in a process of its own: it answers, it fails with a reason, and it never outlives who asked."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from linear_neuron.tasks.dataset.rows import Column, Rows
+from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.parameters import Training
+from linear_neuron.tasks.training import training_process as process
+from linear_neuron.tasks.training.training_process import Trainer, cool_down, take_trainer, warm_up
+from tests.helpers import make_split
+
+X = np.arange(8.0)[:, None]
+ROWS = Rows(X, 2 * X[:, 0], np.arange(8))
+SPLIT = make_split((Column("x", ""),), Column("y", ""), ROWS)
+
+
+def test_a_warmed_up_process_trains_once_and_reports_each_epoch(tmp_path: Path) -> None:
+    warm_up()
+    warm_up()
+    trainer, other = take_trainer(), take_trainer()
+    assert trainer is not other
+    other.close()
+    seen: list[tuple[int, float, float | None]] = []
+    path = tmp_path / "model.keras"
+    trained = trainer.train(SPLIT, Training(epochs=3), path, lambda *message: seen.append(message))
+    assert seen == list(zip((1, 2, 3), trained.loss, trained.val_loss, strict=True))
+    assert path.stat().st_size > 1000
+
+
+def test_a_process_makes_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (scratch := tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    seen: list[Path] = []
+    Trainer().train(SPLIT, Training(epochs=1), tmp_path / "model.keras", lambda *_: seen.extend(scratch.iterdir()))
+    assert seen == []
+
+
+HOSTILE = {
+    "KERAS_MAX_EPOCHS": "2",
+    "KERAS_MAX_STEPS_PER_EPOCH": "1",
+    "KERAS_BACKEND": "jax",
+    "KERAS_NNX_ENABLED": "true",
+    "TF_ENABLE_ONEDNN_OPTS": "1",
+    "TF_USE_LEGACY_KERAS": "1",
+    "TF_XLA_FLAGS": "--tf_xla_auto_jit=2",
+    "XLA_FLAGS": "--no_such_flag=1",
+    "TF_DETERMINISTIC_OPS": "1",
+}
+CONFIGURED = {"floatx": "float16", "epsilon": 0.5, "backend": "torch", "image_data_format": "channels_first"}
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "KERAS_HOME"])
+def test_environment_does_not_change_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    plain = Trainer().train(SPLIT, Training(epochs=4), tmp_path / "plain.keras", lambda *_: None)
+    (tmp_path / "keras.json").write_text(json.dumps(CONFIGURED))
+    monkeypatch.setenv(name, HOSTILE.get(name, str(tmp_path)))
+    hostile = Trainer().train(SPLIT, Training(epochs=4), tmp_path / "hostile.keras", lambda *_: None)
+    assert (hostile.linear_model, hostile.loss, hostile.val_loss) == (plain.linear_model, plain.loss, plain.val_loss)
+    assert len(plain.loss) == 4
+
+
+def test_training_reads_and_writes_nothing_in_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home" / ".keras").mkdir(parents=True)
+    (tmp_path / "home" / ".keras" / "keras.json").write_text(json.dumps(CONFIGURED))
+    monkeypatch.delenv("KERAS_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    trained = Trainer().train(SPLIT, Training(epochs=4), tmp_path / "model.keras", lambda *_: None)
+    assert len(trained.loss) == 4
+    assert json.loads((tmp_path / "home" / ".keras" / "keras.json").read_text()) == CONFIGURED
+    shutil.rmtree(tmp_path / "home")
+    Trainer().train(SPLIT, Training(epochs=1), tmp_path / "model.keras", lambda *_: None)
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_users_mistake_comes_back_as_such(tmp_path: Path) -> None:
+    rows = Rows(np.array([[1e25]]), np.array([1.0]), np.arange(1))
+    split = make_split((Column("x", ""),), Column("y", ""), rows)
+    with pytest.raises(UserError, match="at epoch 1, so nothing is published"):
+        Trainer().train(split, Training(), tmp_path / "model.keras", lambda *_: None)
+
+
+def test_killed_process_fails_with_its_status(tmp_path: Path) -> None:
+    trainer = Trainer()
+    os.kill(trainer._process.pid, signal.SIGKILL)
+    with pytest.raises(RuntimeError, match=r"training process ended with status -9"):
+        trainer.train(SPLIT, Training(), tmp_path / "model.keras", lambda *_: None)
+
+
+def test_a_process_that_nobody_used_keeps_nobody_from_ending() -> None:
+    code = "from linear_neuron.tasks.training.training_process import warm_up; warm_up()"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_unneeded_process_ends_at_once() -> None:
+    cool_down()
+    warm_up()
+    warmed = take_trainer()
+    process._waiting.append(warmed)
+    cool_down()
+    wait_for_end(warmed._process.pid)
+    other = take_trainer()
+    assert other is not warmed
+    other.close()
+
+
+def wait_for_end(pid: int) -> None:
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{pid}").exists() and "zombie" not in Path(f"/proc/{pid}/status").read_text():
+        assert time.monotonic() < deadline, "the training process outlives who asked for it"
+        time.sleep(0.1)
+
+
+def test_the_process_ends_when_whoever_asked_was_killed() -> None:
+    imports = "import time; from linear_neuron.tasks.training.training_process import Trainer"
+    code = f"{imports}; print(Trainer()._process.pid, flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as asker:
+        assert asker.stdout is not None
+        trainer = int(asker.stdout.readline())
+        asker.kill()
+    wait_for_end(trainer)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_the_process_ends_in_the_middle_of_an_epoch(tmp_path: Path, number: signal.Signals) -> None:
+    code = f"""if True:
+        import numpy as np
+        from pathlib import Path
+        from linear_neuron.tasks.parameters import Training
+        from linear_neuron.tasks.training.training_process import Trainer
+        from tests.tasks.training.test_training_process import SPLIT, Rows, make_split
+        x = np.ones((2_000_000, 1))
+        rows = Rows(x, x[:, 0], np.arange(len(x)))
+        trainer = Trainer()
+        print(trainer._process.pid, flush=True)
+        link = trainer._link
+        split = make_split(SPLIT.features, SPLIT.target, rows)
+        link.send((split, Training(epochs=1, batch_size=1), Path("{tmp_path}/v/m.keras")))
+        print("sent", flush=True)  # More than a pipe holds, so Keras is imported and has read it.
+        link.recv()
+    """
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as asker:
+        assert asker.stdout is not None
+        trainer = int(asker.stdout.readline())
+        assert asker.stdout.readline() == "sent\n"
+        asker.send_signal(number)
+    wait_for_end(trainer)
+    assert list(tmp_path.iterdir()) == [], "a folder of a version that was stopped"
+
+
+def test_no_file_of_the_current_folder_is_taken_for_a_module(tmp_path: Path) -> None:
+    for name in ("linear_neuron", "polars", "numpy"):
+        (tmp_path / f"{name}.py").write_text(f"open('{name}.imported', 'w').close()")
+    code = f"""if True:
+        from pathlib import Path
+        from linear_neuron.tasks.parameters import Training
+        from tests.tasks.training.test_training_process import SPLIT, Trainer
+        Trainer().train(SPLIT, Training(epochs=1), Path("{tmp_path}/v/m.keras"), lambda *_: None)
+    """
+    root = Path(__file__).parents[3]  # The tests are no installed package.
+    safely = os.environ | {"PYTHONPATH": str(root)}
+    subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, env=safely, timeout=120, check=True)
+    assert (tmp_path / "v/m.keras").exists()
+    assert list(tmp_path.glob("*.imported")) == []

@@ -54,7 +54,7 @@ def server() -> Iterator[str]:
     """The API address of a real server on its own database, which flows in this process use too."""
     # A flow waits up to a second for its heartbeat thread to end; the stack's tests have heartbeats.
     with (
-        prefect_test_harness(server_startup_timeout=120),
+        prefect_test_harness(server_startup_timeout=500),  # on a machine however busy
         temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
     ):
         yield PREFECT_API_URL.value()

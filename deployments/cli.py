@@ -50,7 +50,6 @@ from linear_neuron.tasks.process import collect_rarely
 SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",  # no telemetry from the server, which also locks SQLite at start-up
     "DO_NOT_TRACK": "1",  # nor from the client
-    "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; automations.yaml waits for three of them
 }
 
 # Commands that make no model, so that a name without a store is a mistake.

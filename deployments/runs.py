@@ -13,7 +13,14 @@ from filelock import FileLock, Timeout
 from prefect import Flow, tags
 from prefect.client.orchestration import get_client
 from prefect.exceptions import PrefectHTTPStatusError
-from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, PREFECT_HOME, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_MAX_RETRIES,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_HOME,
+    temporary_settings,
+)
+from pydantic_core import to_jsonable_python
 
 from linear_neuron.deployments.server_settings import locate_up_file
 from linear_neuron.tasks.errors import UserError
@@ -68,7 +75,10 @@ def run(flow: Flow[..., R], *arguments: Any, quiet: bool = False) -> R:
     if url is None:
         sys.stderr.write(NOT_RECORDED)
         return flow.fn(*arguments)
-    settings = {PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: RETRIES}
+    # The flows send heartbeats of their own; see steps.send_heartbeats.
+    settings = {PREFECT_API_URL: url, PREFECT_CLIENT_MAX_RETRIES: RETRIES, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    # Prefect's own method imports FastAPI, which takes 0.2 s, and says the same of our parameters.
+    flow.serialize_parameters = to_jsonable_python  # type: ignore[assignment,method-assign]
     with temporary_settings(settings), tags(*filter(None, (TAG, get_name()))), api_errors(url):
         try:
             return flow(*arguments)

@@ -67,7 +67,7 @@ def _run(stack: ExitStack, host: str, port: int, once: bool) -> str:
     ours = "PREFECT_API_URL" not in os.environ
     home, sockets = prepare_server(stack, host, port, once) if ours else (None, [])
     _leave_users_folder(stack, home)
-    os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", "2")  # A click is answered in seconds; the default is 10.
+    os.environ.setdefault("PREFECT_WORKER_QUERY_SECONDS", "1")  # how long a click waits at most; the default is 10
     # Prefect reads its settings when it is imported, so it is imported after they are set.
     from linear_neuron.deployments import deploy
 

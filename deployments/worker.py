@@ -39,6 +39,7 @@ READS = {
     "linear_neuron.flows.predict.predict": ("inbox",),
     "linear_neuron.flows.actuals.actuals": ("actuals",),
 }  # folders that a flow looks into
+ENGINE = "linear_neuron.deployments.engine"  # program of each run
 STOP_SECONDS = 12  # How long a stopped worker may take to end its runs and say so.
 
 
@@ -61,12 +62,10 @@ class NeuronJob(ProcessJobConfiguration):
         folder = os.environ.get("LINEAR_NEURON_FOLDER") or str(Path.cwd())
         # A worker that serves metrics holds their port, its settings go before those in `env`, and a run would crash.
         quiet = ["env", "PREFECT_CLIENT_METRICS_ENABLED=false"]
-        trains = deployment is not None and deployment.entrypoint == TRAINING
-        engine = "linear_neuron.deployments.engine" if trains else "prefect.engine"
-        self.command = command_to_string([*quiet, sys.executable, "-P", "-m", engine])
+        trains = ["train"] if deployment is not None and deployment.entrypoint == TRAINING else []
+        self.command = command_to_string([*quiet, sys.executable, "-P", "-m", ENGINE, *trains])
         self.working_dir = None
         self.env = {
-            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # seconds; automations.yaml waits for three of them
             "LINEAR_NEURON_STORE": str(Store(find_base()).root),
             "LINEAR_NEURON_FOLDER": folder,
             VARIABLE: name,

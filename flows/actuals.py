@@ -9,10 +9,11 @@ from linear_neuron.tasks.monitoring.record import check_failures, find_actuals, 
 from linear_neuron.tasks.parameters import Actuals
 from linear_neuron.tasks.reporting.actuals_report import report_actuals
 from linear_neuron.tasks.reporting.history import show_history
-from linear_neuron.tasks.steps import end_as, name_paths, name_run
+from linear_neuron.tasks.steps import end_as, name_paths, name_run, send_heartbeats
 
 
 @flow(name="actuals", flow_run_name=name_run("actuals", lambda given: name_paths(given["actuals"].inputs)))
+@send_heartbeats
 @trace
 def actuals(actuals: Actuals = Actuals()) -> str:
     """Compare what became known with each key's last prediction before, and keep how good that was.

@@ -7,7 +7,7 @@ from prefect import flow
 from linear_neuron.tasks.features.auto import choose
 from linear_neuron.tasks.parameters import Dataset, Period, Training
 from linear_neuron.tasks.reporting.backtest_report import report_backtest
-from linear_neuron.tasks.steps import name_run
+from linear_neuron.tasks.steps import name_run, send_heartbeats
 from linear_neuron.tasks.training.backtest import (
     Plan,
     Step,
@@ -19,8 +19,7 @@ from linear_neuron.tasks.training.backtest import (
     take_known_rows,
 )
 from linear_neuron.tasks.training.fit_data import prepare_fit
-from linear_neuron.tasks.training.train import train
-from linear_neuron.tasks.training.training_process import prepare
+from linear_neuron.tasks.training.train import prepare, train
 
 
 def describe_run(given: dict[str, Any]) -> str:
@@ -29,6 +28,7 @@ def describe_run(given: dict[str, Any]) -> str:
 
 
 @flow(name="backtest", flow_run_name=name_run("backtest", describe_run))
+@send_heartbeats
 def backtest(period: Period, dataset: Dataset = Dataset(), training: Training = Training()) -> str:
     """Train a model at each step on what was known then, and measure its error on the rows of the step.
 

@@ -11,10 +11,11 @@ from linear_neuron.tasks.scoring.done import move_done
 from linear_neuron.tasks.scoring.load import load_predictions
 from linear_neuron.tasks.scoring.plan import find_inputs, plan_batch
 from linear_neuron.tasks.scoring.run import score_groups
-from linear_neuron.tasks.steps import end_as, name_paths, name_run
+from linear_neuron.tasks.steps import end_as, name_paths, name_run, send_heartbeats
 
 
 @flow(name="predict", flow_run_name=name_run("predict", lambda given: name_paths(given["batch"].inputs)))
+@send_heartbeats
 @trace
 def predict(batch: Batch = Batch()) -> str:
     """Predict files with the champion: for each a file of predictions and one of rejects, and a manifest for all.

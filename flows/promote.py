@@ -5,10 +5,11 @@ from operator import itemgetter
 from prefect import flow
 
 from linear_neuron.tasks.registry.promotion import promote_version, roll_back_champion
-from linear_neuron.tasks.steps import name_run
+from linear_neuron.tasks.steps import name_run, send_heartbeats
 
 
 @flow(name="promote", flow_run_name=name_run("promote", itemgetter("version")))
+@send_heartbeats
 def promote(version: str, reason: str = "by hand", by: str = "") -> str:
     """Make a version the champion: it predicts from now on.
 
@@ -24,6 +25,7 @@ def promote(version: str, reason: str = "by hand", by: str = "") -> str:
 
 
 @flow(name="rollback", flow_run_name=name_run("rollback"))
+@send_heartbeats
 def rollback(reason: str = "by hand", by: str = "") -> str:
     """Restore the previous champion; run again, it goes one more step back.
 

@@ -7,12 +7,13 @@ from prefect import flow
 from linear_neuron.tasks.dataset.design_matrix import encode
 from linear_neuron.tasks.dataset.split import split
 from linear_neuron.tasks.registry.reproduce import compare_bits, recall, recall_dataset, recall_training
-from linear_neuron.tasks.steps import name_run
+from linear_neuron.tasks.steps import name_run, send_heartbeats
 from linear_neuron.tasks.training.fit_data import prepare_fit
 from linear_neuron.tasks.training.train import train
 
 
 @flow(name="reproduce", flow_run_name=name_run("reproduce", itemgetter("version")))
+@send_heartbeats
 def reproduce(version: str) -> tuple[bool, str]:
     """Train a version again from its dataset and recipe, both its candidate and what serves; the store stays as it is.
 

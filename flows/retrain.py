@@ -23,13 +23,12 @@ from linear_neuron.tasks.reporting.retrain_report import (
     show_unchanged,
     write_predictions,
 )
-from linear_neuron.tasks.steps import end_as, name_run
+from linear_neuron.tasks.steps import end_as, name_run, send_heartbeats
 from linear_neuron.tasks.training.describe import describe
 from linear_neuron.tasks.training.findings import look
 from linear_neuron.tasks.training.fit_data import prepare_fit
 from linear_neuron.tasks.training.metrics import evaluate
-from linear_neuron.tasks.training.train import train
-from linear_neuron.tasks.training.training_process import prepare
+from linear_neuron.tasks.training.train import prepare, train
 
 
 def describe_run(given: dict[str, Any]) -> str:
@@ -40,6 +39,7 @@ def describe_run(given: dict[str, Any]) -> str:
 
 
 @flow(name="retrain", flow_run_name=name_run("retrain", describe_run))
+@send_heartbeats
 @trace
 def retrain(
     dataset: Dataset = Dataset(),

@@ -9,8 +9,11 @@ import errno
 import logging
 import re
 import sys
+import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cached_property, update_wrapper, wraps
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypedDict, TypeVar
@@ -49,6 +52,7 @@ GROUPS: tuple[tuple[str, type[Parameters]], ...] = (
 )
 FIELDS = {group: set(model.model_fields) for group, model in GROUPS}
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+BEAT_SECONDS = 30  # between two heartbeats of a run; automations.yaml waits for three of them
 
 
 def is_recorded() -> bool:
@@ -165,9 +169,7 @@ class Step(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the step, recorded or plainly."""
         if is_recorded():
-            from prefect.context import TagsContext
-
-            with TagsContext(current_tags=set()):  # With the flow's tags, each task would ask the server for a slot.
+            with without_tags():
                 try:
                     return self.recorded(*args, **kwargs)
                 except Exception:
@@ -205,6 +207,62 @@ def task(
     """Make a function a step, which goes by a human name in the UI and in the logs."""
     limits = Limits(retries=retries, retry_delay_seconds=retry_delay_seconds, timeout_seconds=timeout_seconds)
     return lambda fn: Step(name, fn, limits)
+
+
+@contextmanager
+def without_tags() -> Iterator[None]:
+    """Run tasks without the flow's tags, for which each task would ask the server for a slot before it starts."""
+    from prefect.context import TagsContext
+
+    with TagsContext(current_tags=set()):
+        yield
+
+
+def send_heartbeats(flow: Callable[P, R]) -> Callable[P, R]:
+    """Send heartbeats while a recorded flow runs; the server takes a run for crashed whose heartbeats stop.
+
+    Prefect's own thread sends them where its setting says how often, and a run waits up to a second for it to end. So
+    whoever starts a run here turns that off, and this thread ends at once.
+    """
+
+    @wraps(flow)
+    def beating(*args: P.args, **kwargs: P.kwargs) -> R:
+        if not is_recorded():
+            return flow(*args, **kwargs)
+        from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY
+
+        if PREFECT_FLOWS_HEARTBEAT_FREQUENCY.value() is not None:
+            return flow(*args, **kwargs)
+        ended = threading.Event()
+        context = copy_context()  # in which the events know the run, its deployment and its tags
+        thread = threading.Thread(target=context.run, args=(_beat, ended), daemon=True, name="heartbeats of the run")
+        thread.start()
+        try:
+            return flow(*args, **kwargs)
+        finally:
+            ended.set()
+            thread.join(2)  # After the run's end a heartbeat would make the server wait for another.
+
+    return beating
+
+
+def _beat(ended: threading.Event) -> None:
+    from prefect.events import emit_event
+    from prefect.runtime import flow_run
+
+    resource = {"prefect.resource.id": f"prefect.flow-run.{flow_run.get_id()}"}
+    resource["prefect.resource.name"] = flow_run.get_name() or ""
+    # Prefect adds the flow and the deployment, but not the tags, by which the automations know our runs.
+    tags = [
+        {"prefect.resource.id": f"prefect.tag.{tag}", "prefect.resource.role": "tag"} for tag in flow_run.get_tags()
+    ]
+    while True:
+        try:
+            emit_event("prefect.flow-run.heartbeat", resource=resource, related=tags)
+        except Exception as error:  # noqa: BLE001, the next heartbeat may arrive
+            get_logger().debug("A heartbeat can't be sent: %s", error)
+        if ended.wait(BEAT_SECONDS):
+            return
 
 
 def _send_log() -> None:

@@ -1,17 +1,15 @@
 """The report of a batch."""
 
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from linear_neuron.tasks.model import ModelVersion
 from linear_neuron.tasks.monitoring.drift import ALARMING
 from linear_neuron.tasks.name import entitle
 from linear_neuron.tasks.reporting.changes import explain_change, write_changes
+from linear_neuron.tasks.reporting.histogram import TITLE, draw_histogram
 from linear_neuron.tasks.reporting.page import as_picture, as_table, describe_interval, describe_models
 from linear_neuron.tasks.scoring.manifest import MOST_UNSEEN, BatchRun, Counts, Drift, FileResult, Manifest
 from linear_neuron.tasks.steps import get_logger, is_recorded, show_markdown, task
-from linear_neuron.tasks.storage.files import TEMPORARY
 from linear_neuron.tasks.storage.store import MANIFEST
 from linear_neuron.tasks.text import as_code, as_text, list_first, number, one_line, plural
 
@@ -19,7 +17,7 @@ SHOWN_LEVELS = 5  # levels not seen in training that are listed
 SHOWN = 50  # files that the summary names; the manifest names all
 
 
-def write_summary(manifest: Manifest, batch_run: BatchRun, picture: bytes) -> str:
+def write_summary(manifest: Manifest, batch_run: BatchRun) -> str:
     """Write the batch in markdown: the outcome first, then reasons, the histogram, and where the files are."""
     settings, total, failed, location = manifest.settings, manifest.total, manifest.failed, batch_run.location
     files, rows = plural(len(manifest.inputs), "file"), plural(total.rows, "row")
@@ -46,7 +44,7 @@ def write_summary(manifest: Manifest, batch_run: BatchRun, picture: bytes) -> st
                 for sentence in (describe_unseen(total, as_text), describe_filled(total, as_text))
                 if sentence
             ],
-            as_picture("Predictions beside the training targets", picture),
+            as_picture(TITLE, draw_histogram(batch_run.model, total.histogram), "svg+xml"),
             f"{outside:,} predictions lie beyond all training targets; the bars at both ends show their share.",
             *(
                 [f"Expected before the actual values are known: {error}."]
@@ -142,25 +140,13 @@ def _line(result: FileResult) -> str:
     return f"- {as_code(result.source.path)}: {as_text(result.error)}"
 
 
-def draw_predictions(manifest: Manifest, batch_run: BatchRun) -> bytes:
-    """Draw the histogram of a batch as a PNG."""
-    from linear_neuron.tasks.reporting.plots import (
-        draw_histogram,
-    )  # Importing Matplotlib takes 0.35 s, which only this step needs.
-
-    with TemporaryDirectory(prefix=TEMPORARY) as folder:
-        path = Path(folder) / "histogram.png"
-        draw_histogram(batch_run.model, manifest.total.histogram, path)
-        return path.read_bytes()
-
-
 @task("Report the batch")
 def report_batch(manifest: Manifest, batch_run: BatchRun) -> None:
     """Show the summary of what the run was asked for in the Prefect UI, where there is one, and log it in a line."""
     manifest = manifest.of_last_run()
     total = manifest.total
     if is_recorded():
-        markdown = write_summary(manifest, batch_run, draw_predictions(manifest, batch_run))
+        markdown = write_summary(manifest, batch_run)
         show_markdown(markdown, key="predict-report", description=f"Batch {manifest.batch}")
     files, rows = plural(len(manifest.inputs), "file"), plural(total.rows, "row")
     get_logger().info("%s, %s: %d predicted, %d rejected", files, rows, total.predicted, total.rejected)

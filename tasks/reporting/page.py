@@ -103,9 +103,9 @@ def as_cell(value: Any) -> str:
     return text.replace("|", "\\|") or "none"  # A bar would end the cell even in code.
 
 
-def as_picture(title: str, png: bytes) -> str:
-    """Write a picture that travels inside the text, as a data URI."""
-    return f"![{title}](data:image/png;base64,{base64.b64encode(png).decode()})"
+def as_picture(title: str, picture: bytes, kind: str = "png") -> str:
+    """Write a picture, a PNG or `svg+xml`, that travels inside the text as a data URI."""
+    return f"![{title}](data:image/{kind};base64,{base64.b64encode(picture).decode()})"
 
 
 def describe_constraints(training: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The plots of a version, in one quiet style, drawn without a display, and the histogram of a batch.
+"""The plots of a version, in one quiet style, drawn without a display.
 
 Source: the figures of the tutorial. The colours are from the Okabe-Ito palette, which colour-blind readers can
 distinguish; training and test also differ by marker, lines by dash.
@@ -21,7 +21,7 @@ from matplotlib.ticker import ScalarFormatter
 from PIL import Image
 
 from linear_neuron.tasks.dataset.rows import Column, Floats, Predictions, Rows, Split, release_pages
-from linear_neuron.tasks.model import ModelVersion
+from linear_neuron.tasks.reporting.histogram import show_tick
 from linear_neuron.tasks.reporting.term_plots import draw_terms, measure
 from linear_neuron.tasks.text import one_line
 from linear_neuron.tasks.training.results import Evaluation
@@ -81,16 +81,11 @@ def open_figure(path: Path, title: str, height: float = HEIGHT) -> Iterator[Axes
         yield figure.add_subplot(title=title)
         for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
             if type(axis.get_major_formatter()) is ScalarFormatter:
-                axis.set_major_formatter(_show_tick)
+                axis.set_major_formatter(lambda value, _: show_tick(value))
         canvas.draw()  # type: ignore[no-untyped-call]
         picture = Image.fromarray(np.asarray(canvas.buffer_rgba()))  # type: ignore[no-untyped-call]
         # A palette makes the picture a third of the size; the artifacts of a run must stay small.
         picture.convert("P", palette=Image.Palette.ADAPTIVE, colors=48).save(path, optimize=True)
-
-
-def _show_tick(value: float, _: float) -> str:
-    """Write a number at an axis, with separators, or a power of ten where it is long."""
-    return f"{value:,.10g}" if abs(value) < 1e8 else f"{value:.3g}"
 
 
 def _label(column: Column) -> str:
@@ -165,7 +160,7 @@ def _draw_loss(axes: Axes, split: Split, evaluation: Evaluation) -> None:
     axes.axhline(least, label="least squares, training", **LEAST_SQUARES)
     if max((*result.loss, *result.val_loss)) > 100 * max(least, 1e-9):
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(_show_tick)
+        axes.yaxis.set_major_formatter(lambda value, _: show_tick(value))
     else:
         axes.set_ylim(bottom=0)
     axes.set(xlabel="Epoch", ylabel=what if split.link == "log" else _with_unit(what, split.target, "²"))
@@ -266,32 +261,6 @@ def draw_plots(split: Split, evaluation: Evaluation, folder: Path) -> None:
                 folder / f"{plot.name}.png", plot.title, high if plot.name == "partial" else HEIGHT
             ) as axes:
                 plot.draw(axes, split, evaluation)
-
-
-def share_predictions(model: ModelVersion, counts: list[int]) -> tuple[list[float], Floats]:
-    """Share all predictions of a batch among the bins of the targets, and one more of their width on either side."""
-    edges = model.targets.edges
-    step = (edges[-1] - edges[0]) / (len(edges) - 1)
-    return _share([edges[0] - step, *edges, edges[-1] + step], counts or [0] * (len(edges) + 1))
-
-
-def _share(edges: list[float], counts: list[int]) -> tuple[list[float], Floats]:
-    return edges, np.array(counts) / max(1, sum(counts))
-
-
-def draw_histogram(model: ModelVersion, counts: list[int], path: Path) -> None:
-    """Draw how the predictions of a batch are spread, beside the targets that the model was trained on.
-
-    `counts` is for the bins of `model.targets`, with one bin more on either side: all predictions below or above.
-    """
-    with open_figure(path, "Predictions beside the training targets") as axes:
-        for (edges, shares), label, colour, fill in (
-            (share_predictions(model, counts), "predictions; the bars at the ends hold all beyond", BLUE, True),
-            (_share(model.targets.edges, model.targets.counts), "training targets", ORANGE, False),
-        ):
-            axes.stairs(shares, edges, label=label, color=colour, fill=fill, alpha=0.55 if fill else 1, linewidth=2.2)
-        axes.set(xlabel=one_line(model.labels.get(model.target, model.target)), ylabel="Share of the rows")
-        axes.legend()
 
 
 def thin_out(split: Split, evaluation: Evaluation) -> tuple[Split, Evaluation]:

@@ -22,7 +22,7 @@ from linear_neuron.tasks.scoring.join import join_results
 from linear_neuron.tasks.scoring.manifest import WORK, BatchRun, Chunk, FileResult, describe_model
 from linear_neuron.tasks.scoring.plan import digest_input
 from linear_neuron.tasks.scoring.score import Scored, Scorer
-from linear_neuron.tasks.steps import get_logger, is_recorded, task
+from linear_neuron.tasks.steps import get_logger, is_recorded, task, without_tags
 from linear_neuron.tasks.storage.files import describe_file, map_in_order, write_file
 from linear_neuron.tasks.storage.store import digest, is_local, locate, to_json
 from linear_neuron.tasks.tables.columns import check_names, check_texts, check_types
@@ -283,6 +283,6 @@ def _run_groups(groups: list[Group], batch_run: BatchRun) -> Iterator[list[FileR
             from prefect_dask.task_runners import DaskTaskRunner
 
             runner = DaskTaskRunner(address=address, client_kwargs={"timeout": CONNECTING, "set_as_default": False})
-        with runner:
+        with runner, without_tags():
             runs = runner.map(cast(Any, score_group.recorded), {"group": groups, "batch_run": unmapped(batch_run)})
             yield from (cast(Any, run.result(raise_on_failure=False)) for run in runs)

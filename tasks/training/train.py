@@ -12,7 +12,7 @@ from linear_neuron.tasks.progress import progress
 from linear_neuron.tasks.steps import get_logger, task
 from linear_neuron.tasks.training.fit_data import FitData, condense
 from linear_neuron.tasks.training.results import Fitted, TrainingResult
-from linear_neuron.tasks.training.training_process import Trainer, put_back, take_trainer
+from linear_neuron.tasks.training.training_process import Trainer, cool_down, put_back, take_trainer, warm_up
 
 LINES = 10  # epochs that are logged at most, beside the first and the last
 PATIENCE = 10  # seconds without news from a training; a quicker one logs its first and its last epoch
@@ -20,6 +20,15 @@ PATIENCE = 10  # seconds without news from a training; a quicker one logs its fi
 
 def _digits(loss: float) -> str:
     return f"{loss:.4f}" if loss >= 0.001 else f"{loss:.4g}"
+
+
+@task("Prepare training")
+def prepare(needed: bool = True) -> None:
+    """Start the process that will train; where it is not needed, end it if it was started already."""
+    if needed:
+        warm_up()
+    else:
+        cool_down()
 
 
 @task("Train the neuron")

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, cast
 
 from linear_neuron.tasks.errors import UserError
 from linear_neuron.tasks.process import collect_rarely, watch_parent
-from linear_neuron.tasks.steps import task
 
-if TYPE_CHECKING:  # Nothing heavy may be imported before the process is started.
+if TYPE_CHECKING:  # Nothing heavy may be imported before the process is started, be it Pydantic.
     from linear_neuron.tasks.dataset.rows import Split
     from linear_neuron.tasks.parameters import Training
     from linear_neuron.tasks.training.results import OnEpoch, TrainingResult
@@ -98,15 +97,6 @@ def cool_down() -> None:
         _waiting.pop().kill()
 
 
-@task("Prepare training")
-def prepare(needed: bool = True) -> None:
-    """Start the process that will train; where it is not needed, end it if it was started already."""
-    if needed:
-        warm_up()
-    else:
-        cool_down()
-
-
 def take_trainer() -> Trainer:
     """Take the process that was warmed up, or start one."""
     return _waiting.pop() if _waiting else Trainer()
@@ -128,7 +118,8 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes our standard input.
     watch_parent(partial(os._exit, 1))
     collect_rarely()
-    for unused in ("matplotlib", "pandas"):  # Keras imports both where it can, which takes a quarter of its start.
+    # Keras imports these where it can: the first two take a quarter of its start, the last one a sixth.
+    for unused in ("matplotlib", "pandas", "sklearn"):
         sys.modules[unused] = None  # type: ignore[assignment]
     try:
         from linear_neuron.tasks.training.neuron import serve

@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from linear_neuron.tasks.model import ModelVersion
 from linear_neuron.tasks.registry.champion import read_champion, read_log
 from linear_neuron.tasks.registry.versions import list_versions, read_version
+from linear_neuron.tasks.reporting.histogram import draw_histogram
+from linear_neuron.tasks.reporting.page import as_picture
 from linear_neuron.tasks.storage.store import Store
 from tests.deployments.helpers import CLEAN, COMMAND, LONG, Site, Stack, eventually
 
@@ -178,3 +181,12 @@ def test_the_pages_and_reports_load_nothing_from_elsewhere(
     assert elsewhere.asked == []
     ours = (f"http://127.0.0.1:{stack.port}/", "data:", "blob:")
     assert [url for url in asked if not url.startswith(ours)] == []
+
+
+@pytest.mark.parametrize("version", ["/v2", ""])
+def test_the_histogram_of_a_batch_is_a_picture(page: Page, stack: Stack, neuron: ModelVersion, version: str) -> None:
+    picture = as_picture("Histogram", draw_histogram(neuron, [1, 2, 3, 4, 5]), "svg+xml")
+    artifact = stack.api.ask("POST", "/artifacts/", key="histogram", type="markdown", data=picture)
+    page.goto(f"{version}/artifacts/artifact/{artifact['id']}")
+    shown = page.locator("img[src^='data:image/svg']")
+    assert shown.evaluate("async image => (await image.decode(), image.naturalWidth)") == 800

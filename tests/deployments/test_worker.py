@@ -16,7 +16,8 @@ def test_run_cannot_choose_its_command_or_environment(monkeypatch: pytest.Monkey
     monkeypatch.setenv("LINEAR_NEURON_STORE", "models")
     job = NeuronJob(command="touch stolen", working_dir=tmp_path, env={"PYTHONPATH": "/evil", "PATH": "/evil"})
     job.prepare_for_flow_run(FlowRun(flow_id=uuid4()))
-    assert job.command == f"env PREFECT_CLIENT_METRICS_ENABLED=false {sys.executable} -P -m prefect.engine"
+    program = "-P -m linear_neuron.deployments.engine"
+    assert job.command == f"env PREFECT_CLIENT_METRICS_ENABLED=false {sys.executable} {program}"
     assert job.working_dir is None, "each run gets a new and empty folder"
     assert "/evil" not in job.env.values()
     assert job.env["LINEAR_NEURON_STORE"] == f"{tmp_path}/models"
@@ -48,14 +49,14 @@ def test_run_finds_the_folder_it_looks_into(monkeypatch: pytest.MonkeyPatch, tmp
 
 def test_only_a_run_that_trains_starts_to_import_keras_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINEAR_NEURON_FOLDER", str(tmp_path))
-    for flow, module in (
-        ("retrain.retrain", "linear_neuron.deployments.engine"),
-        ("predict.predict", "prefect.engine"),
+    for flow, program in (
+        ("retrain.retrain", "linear_neuron.deployments.engine train"),
+        ("predict.predict", "linear_neuron.deployments.engine"),
     ):
         job, deployment = NeuronJob(), DeploymentResponse(name="weekly", flow_id=uuid4(), labels={})
         deployment.entrypoint = f"linear_neuron.flows.{flow}"
         job.prepare_for_flow_run(FlowRun(flow_id=uuid4()), deployment)
-        assert (job.command or "").endswith(f" -P -m {module}")
+        assert (job.command or "").endswith(f" -P -m {program}")
 
 
 def test_the_pool_has_no_variables_that_a_run_could_set() -> None:

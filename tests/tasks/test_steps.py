@@ -5,17 +5,23 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import httpx
 import pytest
-from prefect import flow
-from prefect.settings import PREFECT_LOGGING_TO_API_ENABLED, temporary_settings
+from prefect import flow, runtime, tags
+from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_LOGGING_TO_API_ENABLED,
+    temporary_settings,
+)
 
 from linear_neuron.tasks.errors import UnavailableError, UserError
-from linear_neuron.tasks.steps import FIELDS, end_as, get_logger, is_recorded, name_fields, task
+from linear_neuron.tasks.steps import FIELDS, end_as, get_logger, is_recorded, name_fields, send_heartbeats, task
 
 tries: list[str] = []
 
@@ -165,3 +171,43 @@ def test_a_run_of_a_deployment_fails_with_the_field_of_its_form(monkeypatch: pyt
         without_form(refuse)
     with pytest.raises(UserError, match=r"^Lower it by --training\.epochs\. In the form: Epochs of training\.$"):
         with_form(refuse, training=7)
+
+
+def find_heartbeats(server: str, run: str) -> list[dict[str, Any]]:
+    """Return the heartbeats of a run that the server has by now, in their order."""
+    wanted = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
+    body = {"filter": wanted | {"order": "ASC"}}
+    return list(httpx.post(f"{server}/events/filter", json=body).json()["events"])
+
+
+def beat_until(server: str, count: int) -> str:
+    """Wait until the server has some heartbeats of this run, and return the run."""
+    run, deadline = str(runtime.flow_run.get_id()), time.monotonic() + 60
+    while len(find_heartbeats(server, run)) < count:
+        assert time.monotonic() < deadline, "the heartbeats do not arrive"
+        time.sleep(0.1)
+    return run
+
+
+def test_a_run_sends_heartbeats_until_it_ends(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("linear_neuron.tasks.steps.BEAT_SECONDS", 0.2)
+    ended = list[datetime]()
+    beating = flow(
+        name="beating",
+        on_completion=[lambda *args: ended.append(args[2].timestamp)],
+        validate_parameters=False,
+    )(send_heartbeats(beat_until))
+    with tags("linear-neuron"):
+        run = beating(server, 3)
+    beats = find_heartbeats(server, run)
+    related = {(item["prefect.resource.role"], item["prefect.resource.id"]) for item in beats[-1]["related"]}
+    assert ("tag", "prefect.tag.linear-neuron") in related, "by which the automation knows our runs"
+    assert datetime.fromisoformat(beats[-1]["occurred"]) <= ended[0]
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("heartbeats ")] == []
+
+
+def test_heartbeats_are_left_to_prefect_where_it_sends_them(server: str) -> None:
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: 30}):
+        run = flow(name="beaten", validate_parameters=False)(send_heartbeats(beat_until))(server, 1)
+    (beat,) = find_heartbeats(server, run)
+    assert "prefect.version" in beat["resource"], "which ours do not have"

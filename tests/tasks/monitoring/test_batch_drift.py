@@ -62,7 +62,7 @@ def test_drift_raises_an_alarm_once(tmp_path: Path, champion: ModelVersion, stor
     manifest = read_manifest(location)
     psi = f"{alarm['figures']['RM']:.2f}"
     assert f"\nDrifted       RM (PSI {psi}), prediction (PSI {psi})\nRejected" in summarize(manifest, location)
-    report = write_summary(manifest, start_batch(manifest.settings, str(tmp_path)), b"")
+    report = write_summary(manifest, start_batch(manifest.settings, str(tmp_path)))
     assert f"| RM | {psi} | 0.42 | 0.0% | 0.0% | drifted |" in report
     assert "RM (PSI " in alarm["reason"]
     assert "in at most 0.5% of a champion's years" in alarm["reason"]
@@ -75,7 +75,7 @@ def test_rows_as_in_training_raise_no_alarm(tmp_path: Path, champion: ModelVersi
     assert read_alarms(store) == []
     manifest = read_manifest(location)
     assert "Drifted" not in summarize(manifest, location)
-    report = write_summary(manifest, start_batch(manifest.settings, str(tmp_path)), b"")
+    report = write_summary(manifest, start_batch(manifest.settings, str(tmp_path)))
     assert "| prediction | 0.00 | 0.28 | 0.0% | 0.0% | as before |" in report
 
 

@@ -23,7 +23,7 @@ def summary(neuron: ModelVersion, **changes: object) -> str:
         inputs=results,
     )
     batch_run = BatchRun(location="out/b", batch=Batch(interval=99), model=neuron)
-    return write_summary(manifest.model_copy(update=changes), batch_run, b"png")
+    return write_summary(manifest.model_copy(update=changes), batch_run)
 
 
 def test_the_summary_tells_the_outcome_first_and_names_what_failed(neuron: ModelVersion) -> None:

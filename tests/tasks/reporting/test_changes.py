@@ -96,7 +96,7 @@ def run(folder: Path, content: str, model: str, **batch: object) -> str:
     (folder / "in" / "a.csv").write_text(content)
     location = predict.fn(Batch(inputs=[str(folder / "in")], model=model, output=str(folder / "out"), **batch))
     manifest = read_manifest(location)
-    return write_summary(manifest, start_batch(manifest.settings, str(folder / "in")), b"")
+    return write_summary(manifest, start_batch(manifest.settings, str(folder / "in")))
 
 
 def test_a_batch_tells_what_changed_since_the_version_before(tmp_path: Path, store: Store) -> None:

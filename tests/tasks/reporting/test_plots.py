@@ -10,14 +10,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from linear_neuron.tasks.dataset.rows import Column, Rows, Split
-from linear_neuron.tasks.model import LinearModel, ModelVersion
+from linear_neuron.tasks.model import LinearModel
 from linear_neuron.tasks.parameters import ExampleInputs, Training
 from linear_neuron.tasks.reporting.plots import (
     PLOTS,
-    draw_histogram,
     draw_plots,
     open_figure,
-    share_predictions,
     thin_out,
 )
 from linear_neuron.tasks.training.metrics import evaluate
@@ -161,19 +159,6 @@ def test_residuals_are_actual_less_predicted() -> None:
     points = np.column_stack([predicted, split.test.y - predicted])
     assert np.allclose(axes.collections[0].get_offsets(), points, atol=1e-5)
     assert axes.get_ylabel() == "Actual less predicted [$K]"
-
-
-def test_the_histogram_shares_all_predictions(neuron: ModelVersion) -> None:
-    edges, shares = share_predictions(neuron, [300, 100, 100, 0, 500])
-    assert edges == [0.0, 5.0, 10.0, 15.0, 20.0, 25.0]
-    assert shares.tolist() == [0.3, 0.1, 0.1, 0.0, 0.5]
-    assert share_predictions(neuron, [])[1].tolist() == [0.0] * 5
-
-
-def test_a_model_of_an_older_version_has_a_histogram_too(tmp_path: Path, neuron: ModelVersion) -> None:
-    for number, model in enumerate([neuron, neuron.model_copy(update={"labels": {"MEDV": "median price [$K]"}})]):
-        draw_histogram(model, [1, 2, 3, 4, 5], tmp_path / f"{number}.png")
-    assert (tmp_path / "0.png").read_bytes() != (tmp_path / "1.png").read_bytes(), "the label is another one"
 
 
 @pytest.mark.parametrize("features", [1, 2])

@@ -50,7 +50,7 @@ def test_rows_that_the_shadow_moves_are_counted(tmp_path: Path, shadow: ModelVer
     shown = "moves 1 of 5 rows by more than half the interval, and can't predict 2"
     assert f"\nShadow        {SHADOW} {shown}\n" in summarize(manifest, str(location))
     batch_run = start_batch(manifest.settings, str(tmp_path))
-    assert f"## Shadow\n\n`{SHADOW}` {shown}." in write_summary(manifest, batch_run, b"")
+    assert f"## Shadow\n\n`{SHADOW}` {shown}." in write_summary(manifest, batch_run)
 
 
 def test_the_shadow_is_a_column_on_request(tmp_path: Path, shadow: ModelVersion) -> None:

@@ -96,6 +96,12 @@ def test_killed_process_fails_with_its_status(tmp_path: Path) -> None:
         trainer.train(SPLIT, Training(), tmp_path / "model.keras", lambda *_: None)
 
 
+def test_a_process_is_started_before_anything_heavy_is_imported() -> None:
+    code = "import sys, linear_neuron.tasks.training.training_process; "
+    code += "print({'pydantic', 'prefect', 'numpy'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "set()\n"
+
+
 def test_a_process_that_nobody_used_keeps_nobody_from_ending() -> None:
     code = "from linear_neuron.tasks.training.training_process import warm_up; warm_up()"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

@@ -95,3 +95,12 @@ def test_a_container_keeps_all_files_of_a_named_model() -> None:
     home = Path("/var/lib/linear-neuron")
     files = [home / name_folder(folder, name) for folder in (*FOLDERS, "store") for name in ("", "sales")]
     assert [file for file in files if not any(file.is_relative_to(mount) for mount in mounts)] == []
+
+
+@pytest.mark.parametrize("name", ["server", "worker"])
+def test_a_container_has_a_read_only_root_and_a_check(name: str) -> None:
+    service = yaml.safe_load((FILES / "container" / "compose.yaml").read_text())["services"][name]
+    assert service["read_only"] is True
+    assert (service["tmpfs"], service["cap_drop"]) == (["/tmp"], ["ALL"])  # noqa: S108
+    assert any(volume.endswith(":/var/lib/linear-neuron") for volume in service["volumes"])
+    assert service["healthcheck"]["test"][0] == "CMD"

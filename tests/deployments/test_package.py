@@ -1,5 +1,7 @@
 """The wheel, installed by its name and an extra into an environment that knows nothing of the checkout."""
 
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from linear_neuron.tasks.storage.store import Store
 from tests.deployments.helpers import CLEAN
@@ -27,11 +31,26 @@ def run_uv(*arguments: str | Path) -> None:
 def pack_wheel(name: str, folder: Path) -> None:
     """Make a wheel again of a package that is installed here."""
     package = distribution(name)
-    (tag,) = [line[5:] for line in (package.read_text("WHEEL") or "").splitlines() if line.startswith("Tag: ")][:1]
-    with ZipFile(folder / f"{name}-{package.version}-{tag}.whl", "w") as wheel:
+    lines = (package.read_text("WHEEL") or "").splitlines()
+    tags = [line[5:].split("-") for line in lines if line.startswith("Tag: ")]
+    tag = "-".join(".".join(dict.fromkeys(column)) for column in zip(*tags, strict=True))  # py2.py3-none-any
+    with ZipFile(folder / f"{name.replace('-', '_')}-{package.version}-{tag}.whl", "w") as wheel:
         for file in package.files or []:
             if ".." not in file.parts and "__pycache__" not in file.parts:
                 wheel.write(str(package.locate_file(file)), str(file))
+
+
+def find_needed(requirement: str) -> set[str]:
+    """Name the packages that a requirement needs, those that they need, and so on, itself included."""
+    waiting = [Requirement(requirement)]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        wanted = waiting.pop()
+        for extra in {"", *wanted.extras} - {extra for name, extra in seen if name == wanted.name}:
+            seen.add((wanted.name, extra))
+            needs = map(Requirement, distribution(wanted.name).requires or [])
+            waiting += [need for need in needs if not need.marker or need.marker.evaluate({"extra": extra})]
+    return {canonicalize_name(name) for name, _ in seen}
 
 
 @pytest.fixture(scope="module")
@@ -126,3 +145,34 @@ def test_a_program_imports_ours_and_its_own_modules(installed: Path, folder: Pat
     assert prediction.startswith("21.33")
     assert Path(file).is_relative_to(installed.parent)
     assert (folder / "imported").read_text() == "deployments flows tasks "
+
+
+@pytest.mark.on_demand
+@pytest.mark.timeout(1800)
+def test_plain_pip_installs_what_runs_in_an_empty_folder(wheels: Path, tmp_path: Path) -> None:
+    index, home, work = tmp_path / "index", tmp_path / "home", tmp_path / "work"
+    for path in (index, home, work):
+        path.mkdir()
+    for name in find_needed("linear-neuron[postgres]") - {"linear-neuron"}:
+        pack_wheel(name, index)
+    (ours,) = wheels.glob("linear_neuron-*.whl")
+    # Nothing of this machine's settings, and no commands but the system's.
+    environment = {"HOME": str(home), "PATH": os.defpath, "PIP_CONFIG_FILE": os.devnull}
+
+    def run(*command: str | Path) -> str:
+        done = subprocess.run(command, cwd=work, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    run(sys.executable, "-m", "venv", tmp_path / "venv")
+    commands = tmp_path / "venv" / "bin"
+    run(commands / "pip", "install", "--no-index", "--no-cache-dir", "--find-links", index, f"{ours}[postgres]")
+    assert "MEDV = 3.3428 * RM + 1.2761" in run(commands / "linear-neuron", "up", "--once")
+    (work / "rooms.csv").write_text("RM\n6.5\n")
+    batch = Path(run(commands / "linear-neuron", "predict", "rooms.csv").splitlines()[-1])
+    assert (batch / "rooms.predictions.csv").read_text().splitlines()[1].startswith("6.5,23.0")
+    assert {path.name for path in work.iterdir()} == {"rooms.csv", "store"}
+    size = sum(path.lstat().st_size for path in (tmp_path / "venv").rglob("*"))
+    for page in ("README.md", "docs/install.md"):
+        (given,) = re.findall(r"([\d.]+) GB without test tools", (ROOT / page).read_text())
+        assert float(given) == pytest.approx(size / 1e9, abs=0.1), page

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -53,10 +54,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def server() -> Iterator[str]:
     """The API address of a real server on its own database, which flows in this process use too."""
     # A flow waits up to a second for its heartbeat thread to end; the stack's tests have heartbeats.
-    with (
-        prefect_test_harness(server_startup_timeout=500),  # on a machine however busy
-        temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}),
-    ):
+    with ExitStack() as stack:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # None of the server's code is ours.
+            stack.enter_context(prefect_test_harness(server_startup_timeout=500))  # on a machine however busy
+        stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
         yield PREFECT_API_URL.value()
 
 

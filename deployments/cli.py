@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 
 from linear_neuron.deployments.explain import explain
 from linear_neuron.deployments.flags import (
+    OF_A_MODEL,
     By,
     Cron,
     Every,
@@ -23,6 +24,7 @@ from linear_neuron.deployments.flags import (
     Interval,
     JobVariable,
     Json,
+    ModelsFile,
     Once,
     Port,
     Reason,
@@ -52,11 +54,6 @@ SETTINGS = {
     "DO_NOT_TRACK": "1",  # nor from the client
 }
 
-# Commands that make no model, so that a name without a store is a mistake.
-OF_A_MODEL = {
-    *("predict", "actuals", "models", "history", "diff", "sql"),
-    *("promote", "rollback", "reproduce", "verify", "clean", "forget"),
-}
 EVERY_COMMAND = Group("Every command", sort_key=1)
 
 app = App(
@@ -383,6 +380,7 @@ def up(*, host: Host = "127.0.0.1", port: Port = 4200, once: Once = False) -> No
 @app.command
 def deploy(
     *,
+    models: ModelsFile = "",
     cron: Cron = (),
     timezone: Timezone = "",
     work_pool: WorkPool = "",
@@ -397,7 +395,7 @@ def deploy(
 ) -> None:
     """Register the work pool, the deployments, their schedules and the automations at a Prefect server.
 
-    With --name only the deployments of that model; the parameters given here become their defaults.
+    With --name only those of that model, with the parameters given here; with --models only those of a list of models.
     """
     from linear_neuron.deployments import deploy
     from linear_neuron.deployments.pools import Infrastructure
@@ -412,15 +410,20 @@ def deploy(
         "batch": batch,
     }
     named = {group: values.model_dump(mode="json", exclude_unset=True) for group, values in groups.items()}
-    deploy.run(get_name(), {group: fields for group, fields in named.items() if fields}, list(cron), timezone, where)
+    given = {group: fields for group, fields in named.items() if fields}
+    deploy.run(get_name(), given, list(cron), timezone, where, models)
 
 
 @app.command
-def undeploy() -> None:
-    """Delete the deployments of the model that --name names, and so their schedules; its store stays."""
+def undeploy(*, models: Annotated[bool, Parameter(negative="")] = False) -> None:
+    """Delete the deployments of the model that --name names, and so their schedules; its store stays.
+
+    Args:
+        models: Delete those that serve a list of models instead.
+    """
     from linear_neuron.deployments import deploy
 
-    deploy.remove(get_name())
+    deploy.remove(get_name(), models)
 
 
 def print_result(value: object, text: str, json: bool = False) -> None:

@@ -44,9 +44,11 @@ from linear_neuron.deployments.runs import TAG, api_errors, find_api
 from linear_neuron.deployments.schedules import check_schedule, choose_schedules, read_times
 from linear_neuron.deployments.server_settings import is_loopback
 from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.model_list.read_models import check_signatures, read_models
 from linear_neuron.tasks.name import PATTERN, name_champion, name_folder
 from linear_neuron.tasks.parameters import Dataset
-from linear_neuron.tasks.parameters.base import SIGNED, hide_signatures
+from linear_neuron.tasks.parameters.base import hide_signatures
+from linear_neuron.tasks.storage.store import locate
 from linear_neuron.tasks.tables.inputs import list_files
 from linear_neuron.tasks.tables.sql import PREFIX
 
@@ -54,6 +56,7 @@ Config = dict[str, Any]
 Parameters = dict[str, dict[str, Any]]  # of a flow: the fields that were named, in their groups
 
 PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
+MANY_FILE = Path(__file__).with_name("many_models.yaml")  # deployments that serve all models of a list
 AUTOMATIONS_FILE = Path(__file__).with_name("automations.yaml")
 ALERT_BLOCK = "linear-neuron-alerts"
 BY_HAND = "by-hand-"
@@ -62,47 +65,36 @@ DATED_SCHEDULE: TypeAdapter[SCHEDULE_TYPES] = TypeAdapter(SCHEDULE_TYPES)
 TRIGGER: TypeAdapter[DeploymentTriggerTypes] = TypeAdapter(DeploymentTriggerTypes)
 
 
-def run(name: str, given: Parameters, crons: list[str], timezone: str, where: Infrastructure) -> None:
+def run(name: str, given: Parameters, crons: list[str], timezone: str, where: Infrastructure, models: str = "") -> None:
     """Deploy to the server that is found, and print which deployments run next and when, and what is paused.
 
     Raises:
-        UserError: there is no server; or what `check_signatures`, `check_source` and `deploy` raise.
+        UserError: there is no server; or what `check_signatures`, `check_source`, `check_models` and `deploy` raise.
     """
+    if models and (name or given):
+        raise UserError("--models names a file with the names and parameters of models; put them there, not on flags.")
     if given and not name:
         raise UserError("Parameters are deployed for a model with a name: add --name, such as --name sales.")
     check_signatures(given)
     with _find_server("Deploying"):
         check_source(Dataset.model_validate(given.get("dataset", {})), PREFECT_API_URL.value() or "")
-        lines = asyncio.run(deploy(name, given, crons, timezone, where))
+        if models:
+            check_models(models, PREFECT_API_URL.value() or "")
+        lines = asyncio.run(deploy(name, given, crons, timezone, where, models))
     sys.stdout.write("".join(f"{line}\n" for line in lines))
 
 
-def remove(name: str) -> None:
-    """Delete the deployments of a model and their automations at the server that is found, and print their names.
+def remove(name: str, models: bool = False) -> None:
+    """Delete the deployments of a model, or those for a list of models, with their automations; print their names.
 
     Raises:
-        UserError: there is no name, no server, or no deployment of that model.
+        UserError: there is no name, no server, or no such deployment.
     """
-    if not name:
-        raise UserError("Name the model whose deployments are to go: add --name, such as --name sales.")
+    if not name and not models:
+        raise UserError("Name the model whose deployments are to go: add --name, such as --name sales; or --models.")
     with _find_server("Undeploying"):
-        names = asyncio.run(undeploy(name))
+        names = asyncio.run(undeploy(name, models))
     sys.stdout.write("".join(f"removed {deployment}\n" for deployment in names))
-
-
-def check_signatures(given: Parameters) -> None:
-    """Refuse signed URLs, since nothing that a server keeps has their signature, and it ends before long.
-
-    Raises:
-        UserError: names the URL without its signature.
-    """
-    values = [value for fields in given.values() for value in fields.values()]
-    texts = [text for value in values for text in (value if isinstance(value, list) else [value])]
-    if signed := [text for text in texts if isinstance(text, str) and text in SIGNED]:
-        raise UserError(
-            f"{signed[0]} is a signed URL, whose signature no deployment keeps, so no run of its could read it; "
-            "name a file, a bucket that the worker has keys of, or a query."
-        )
 
 
 def check_source(dataset: Dataset, api: str) -> None:
@@ -122,6 +114,20 @@ def check_source(dataset: Dataset, api: str) -> None:
         sys.stderr.write(f"On this machine: {error} The worker's machine needs it.\n")
 
 
+def check_models(file: str, api: str) -> None:
+    """Read the list of models, since no run could read a wrong one.
+
+    Raises:
+        UserError: it has mistakes, or is missing and the server is on this machine; a worker elsewhere may have it.
+    """
+    try:
+        read_models(file)
+    except UserError as error:
+        if is_loopback(urlsplit(api).hostname or "") or locate(file).exists():
+            raise
+        sys.stderr.write(f"On this machine: {error} The worker's machine needs it.\n")
+
+
 def _find_server(doing: str) -> Any:
     if not (url := find_api()):
         raise UserError(f"{doing} needs a server: set PREFECT_API_URL, or start one with `linear-neuron up`.")
@@ -134,6 +140,7 @@ async def deploy(
     crons: list[str] | None = None,
     timezone: str = "",
     where: Infrastructure = Infrastructure(),
+    models: str = "",
 ) -> list[str]:
     """Create or update the work pool, the deployments and the automations, and remove what left the files.
 
@@ -143,6 +150,7 @@ async def deploy(
         crons: When deployments of this model run, as DEPLOYMENT=CRON; a CRON alone is of weekly-retrain.
         timezone: Time zone of the schedules of this model. Those of other models stay as they are.
         where: On which work pool, and with which job variables. Deployments that the server has stay on theirs.
+        models: File with a list of models; then only the deployments that serve all of them are written.
 
     Returns:
         Lines for people: when each active schedule of ours starts a run next, soonest first, what is paused, and what
@@ -152,15 +160,16 @@ async def deploy(
         UserError: a wrong schedule; a server that is dead or refuses us; a work pool that is missing, of our name and
             another's type, or without the variables that are given.
     """
-    configs = read_deployments()
-    times = read_times(configs, crons or [], timezone)
+    configs, many = read_deployments(), read_deployments(MANY_FILE)
+    times = read_times([*configs, *many], crons or [], timezone)
     async with get_client() as client:
         with api_errors(str(client.api_url).rstrip("/")):
             pools = await prepare_pools(client, where)
             known = {deployment.name: deployment for deployment in await _ours(client)}
             parameters = {name: deployment.parameters for name, deployment in known.items()}
             own = {config["name"] for config in configs if "." in config["name"]}
-            configs = compose(configs, parameters, name, given or {})
+            configs = [] if models else compose(configs, parameters, name, given or {})
+            configs += [] if name else compose_many(many, parameters, models)
             for config in configs:
                 _check_size(config)
                 _choose_pool(config, where, known, pools)
@@ -175,15 +184,17 @@ async def deploy(
             return await _describe_schedules(client, used) + describe_differences(used)
 
 
-async def undeploy(name: str) -> list[str]:
-    """Delete the deployments of a model, which ends their schedules and triggers. Returns their names."""
+async def undeploy(name: str, models: bool = False) -> list[str]:
+    """Delete the deployments of a model, or those of a list of models, with their schedules. Returns their names."""
     async with get_client() as client:
         with api_errors(str(client.api_url).rstrip("/")):
             ours = {deployment.name: deployment for deployment in await _ours(client)}
-            found = sorted(deployment for deployment in ours if _find_model(deployment) == name)
+            many = {config["name"] for config in read_deployments(MANY_FILE)}
+            found = sorted(many & set(ours) if models else (it for it in ours if _find_model(it) == name))
             if not found:
                 others = sorted({_find_model(deployment) for deployment in ours} - {""})
-                raise UserError(f"{name} has no deployments; the models that have some: {', '.join(others) or 'none'}.")
+                what = "a list of models" if models else name
+                raise UserError(f"{what} has no deployments; the models that have some: {', '.join(others) or 'none'}.")
             for deployment in found:
                 await client.delete_resource_owned_automations(f"prefect.deployment.{ours[deployment].id}")
                 await client.delete_deployment(ours[deployment].id)
@@ -232,6 +243,17 @@ def compose(configs: list[Config], known: dict[str, Config], name: str, given: P
     for model in names:
         wanted |= {config["name"]: config for config in _name_all(ours, model, known, given)}
     return list((wanted | {config["name"]: config for config in configs if config["name"] in wanted}).values())
+
+
+def compose_many(configs: list[Config], known: dict[str, Config], file: str = "") -> list[Config]:
+    """List the deployments that serve a list of models; without a file those that the server has, which keep theirs."""
+    wanted = []
+    for config in configs:
+        before = known.get(config["name"], {})
+        models = before.get("models", {}) | ({"file": file} if file else {})
+        if file or config["name"] in known:
+            wanted.append(config | {"parameters": before | {"models": models}})
+    return wanted
 
 
 def _find_model(deployment: str) -> str:

@@ -1,14 +1,13 @@
 """What the command line says of a call that it cannot follow: the flag, the rule, the value, in one line."""
 
 from difflib import SequenceMatcher
-from typing import Any
 
 from cyclopts import ConsumeMultipleError, UnknownOptionError
 from pydantic import ValidationError
 
 from linear_neuron.tasks.features.expressions import TermError
 from linear_neuron.tasks.parameters import Actuals, Batch, Period
-from linear_neuron.tasks.text import plural
+from linear_neuron.tasks.text import describe_rule, plural
 
 LIKE = 0.6  # from 0 to 1: how alike two flags are of which one may be a mistyped other
 
@@ -23,7 +22,7 @@ def explain(error: Exception) -> str:
     if isinstance(rules := error.__cause__, ValidationError):
         group = "" if rules.title in BARE else f"{rules.title.lower()}."
         message = [
-            f"--{group}{str(rule['loc'][0]).strip('_').replace('_', '-')}: {_say(rule)}{_show(rule)}"
+            f"--{group}{str(rule['loc'][0]).strip('_').replace('_', '-')}: {describe_rule(rule)}"
             for rule in rules.errors()
         ]
         return "; ".join(message) + "."
@@ -44,19 +43,3 @@ def _suggest(text: str) -> str:
     if mark and SequenceMatcher(None, typed, guess.strip("-?.")).ratio() >= LIKE:
         return text
     return f"{known.rstrip('.')}. `linear-neuron COMMAND --help` lists the options of a command."
-
-
-def _say(rule: Any) -> str:
-    """Say which rule was broken."""
-    if rule["type"] == "too_short":
-        return f"needs {plural(rule['ctx']['min_length'], 'value')} or more"
-    return str(rule["msg"]).removeprefix("Value error, ")
-
-
-def _show(rule: Any) -> str:
-    """Show a value that broke a rule, unless it may be an address with a password in it."""
-    if rule["type"] == "too_short":
-        return ""
-    if rule["type"] == "missing":
-        return ", not left out"
-    return ", not what was given" if rule["type"] == "secret" else f", not {rule['input']!r}"

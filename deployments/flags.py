@@ -10,6 +10,12 @@ from linear_neuron.tasks.parameters import Actuals, Batch
 
 Inputs = TypeVar("Inputs", Batch, Actuals)
 
+# Commands that make no model, so that a name without a store is a mistake.
+OF_A_MODEL = {
+    *("predict", "actuals", "models", "history", "diff", "sql"),
+    *("promote", "rollback", "reproduce", "verify", "clean", "forget"),
+}
+
 Json = Annotated[bool, Parameter(negative="", help="Print the same as JSON.")]
 Version = Annotated[str, Parameter(help="Name of a complete version, such as 20261123T060000Z-1a2b3c.")]
 Reason = Annotated[str, Parameter(help="Reason for the change; it is kept in the audit log.")]
@@ -28,6 +34,9 @@ Interval = Annotated[
 Host = Annotated[str, Parameter(help="Address to listen on. Any but loopback needs PREFECT_SERVER_API_AUTH_STRING.")]
 Port = Annotated[int, Parameter(help="Port of the API and the UI.", validator=validators.Number(gte=1, lte=65535))]
 Once = Annotated[bool, Parameter(negative="", help="Run weekly-retrain once, print its summary, and end.")]
+ModelsFile = Annotated[
+    str, Parameter(help="File with a list of models, such as models.yaml, that one deployment of each kind serves.")
+]
 Cron = Annotated[
     tuple[str, ...],
     Parameter(

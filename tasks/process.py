@@ -1,13 +1,17 @@
-"""This process: how rarely it collects garbage, how much memory it keeps, and that it ends with its parent."""
+"""Processes: how rarely one collects garbage, how much memory it keeps, and that a child ends with its parent."""
 
 import atexit
 import ctypes
 import gc
 import os
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # numbers of options in malloc.h
 OBJECTS = 100_000  # made since the last search before the next one; Python's own number is 700 (2,000 since 3.13)
@@ -44,3 +48,17 @@ def watch_parent(end: Callable[[], object]) -> None:
         end()
 
     threading.Thread(target=wait, daemon=True).start()
+
+
+def start_linked(
+    module: str, *arguments: str, environment: Mapping[str, str]
+) -> tuple["subprocess.Popen[bytes]", Connection]:
+    """Start a module of Python as a child with a connection to it, whose descriptor is its last argument.
+
+    Its standard input is a pipe that ends with this process: see `watch_parent`.
+    """
+    link, other_end = Pipe()
+    command = [sys.executable, "-P", "-m", module, *arguments, str(other_end.fileno())]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[other_end.fileno()], env=dict(environment))
+    other_end.close()
+    return child, link

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from prefect import Task
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 R = TypeVar("R")
 
 PLAIN_LOGGER = logging.getLogger("linear_neuron")
@@ -145,6 +146,13 @@ class Limits(TypedDict):
     timeout_seconds: float | None  # of each try
 
 
+class _Call:
+    """The arguments of a step, in an object that Prefect does not look into."""
+
+    def __init__(self, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        self.args, self.named = args, named
+
+
 class Step(Generic[P, R]):
     """A function that is a Prefect task inside a flow run, and itself elsewhere."""
 
@@ -155,6 +163,19 @@ class Step(Generic[P, R]):
     @cached_property
     def recorded(self) -> "Task[P, R]":
         """The Prefect task, whose arguments are not hashed for a cache that nobody reads."""
+        return self._make_task(self.fn)
+
+    @cached_property
+    def _called(self) -> "Task[[_Call], R]":
+        """The same task as that of a call as a whole: Prefect would look for futures in each value of the arguments."""
+
+        def call(call: _Call) -> R:
+            return self.fn(*call.args, **call.named)
+
+        call.__name__, call.__qualname__, call.__module__ = self.fn.__name__, self.fn.__qualname__, self.fn.__module__
+        return self._make_task(call)
+
+    def _make_task(self, fn: Callable[Q, R]) -> "Task[Q, R]":
         import prefect
         from prefect.cache_policies import NO_CACHE
 
@@ -164,14 +185,14 @@ class Step(Generic[P, R]):
             cache_policy=NO_CACHE,
             retry_condition_fn=_may_retry,
             **self.limits,
-        )(self.fn)
+        )(fn)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run the step, recorded or plainly."""
         if is_recorded():
             with without_tags():
                 try:
-                    return self.recorded(*args, **kwargs)
+                    return self._called(_Call(args, kwargs))
                 except Exception:
                     _send_log()
                     raise

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Collection, Sequence
+from typing import Any
 
 HUGE = 1e12  # from which on a number has a power of ten
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
@@ -96,3 +97,13 @@ def draw_table(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collec
         ).rstrip()
         for row in (heads, *rows)
     ]
+
+
+def describe_rule(rule: Any) -> str:
+    """Describe which rule of a parameter a value broke, as pydantic names it, and the value unless it may be secret."""
+    if rule["type"] == "too_short":
+        return f"needs {plural(rule['ctx']['min_length'], 'value')} or more"
+    shown = {"missing": ", not left out", "secret": ", not what was given"}.get(
+        rule["type"], f", not {rule['input']!r}"
+    )
+    return str(rule["msg"]).removeprefix("Value error, ") + shown

@@ -5,8 +5,6 @@ What needs Polars is imported where there are terms: its import takes a tenth of
 
 from __future__ import annotations
 
-import atexit
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 from linear_neuron.tasks.dataset.raw_columns import Integers, RawColumns
 from linear_neuron.tasks.dataset.rows import Column, Floats, Predictions, Rows, Split, read_ranges
 from linear_neuron.tasks.model import Kind, LinearModel, Link, ModelVersion, Term
-from linear_neuron.tasks.storage.files import make_temporary
+from linear_neuron.tasks.storage.files import make_scratch
 
 if TYPE_CHECKING:
     from linear_neuron.tasks.features.design import Design
@@ -47,8 +45,7 @@ def use_design(split: Split, design: Design) -> Split:
     """Return the split with the columns of a design."""
     names = design.names
     count = sum(map(len, split.rows.values()))
-    folder = make_temporary("design-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = make_scratch("design-")
     matrix = np.lib.format.open_memmap(folder / "matrix.npy", "w+", np.float64, (count, len(names)))
     encode_rows(cast(RawColumns, split.raw), np.arange(count), design, into=matrix)
 

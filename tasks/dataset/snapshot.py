@@ -3,7 +3,6 @@
 The same rows give the same bytes whatever they came from, since they are sorted by time and hash.
 """
 
-import atexit
 import math
 import os
 import shutil
@@ -44,7 +43,7 @@ from linear_neuron.tasks.features.entries import need_columns, parse_target
 from linear_neuron.tasks.features.fitted import express_terms, express_value
 from linear_neuron.tasks.parameters import Dataset
 from linear_neuron.tasks.steps import get_logger
-from linear_neuron.tasks.storage.files import digest_file, make_temporary, user_errors
+from linear_neuron.tasks.storage.files import digest_file, make_scratch, user_errors
 from linear_neuron.tasks.storage.store import Store
 from linear_neuron.tasks.tables.cleaning import Rejects, read_key
 from linear_neuron.tasks.tables.read import TableRows, find_source, read_columns, read_rows
@@ -66,8 +65,7 @@ def take_snapshot(store: Store, dataset: Dataset) -> Snapshot:
     spec = describe_table(dataset)
     _check_settings(dataset, spec)
     read_at, rows = datetime.now(UTC), read_rows(spec, kept=KEPT_REJECTS)
-    folder = make_temporary("snapshot-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = make_scratch("snapshot-")
     coders = {name: LevelCoder(name) for name in spec.categories}
     respelled = _read_records(rows, dataset, coders, folder / "records")
     rejects = rows.rejects

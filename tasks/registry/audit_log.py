@@ -47,6 +47,8 @@ def _find_cause() -> str:
 
     context = FlowRunContext.get()
     run = context.flow_run if context else None
+    if run and run.parent_task_run_id:
+        return "for its list of models"
     if run is None or run.created_by is None:
         return "by hand"
     names = {"SCHEDULE": "by its schedule", "AUTOMATION": f"by the automation {run.created_by.display_value}"}

@@ -1,8 +1,10 @@
 """Files: errors as one sentence, work in threads, digests and scratch folders."""
 
+import atexit
 import fcntl
 import hashlib
 import os
+import shutil
 import tempfile
 import time
 from collections import deque
@@ -172,3 +174,19 @@ def sync_folder(folder: Path) -> None:
 def make_temporary(name: str = "") -> Path:
     """Make a local folder for files on their way elsewhere; the next `clean` removes it if this run can't."""
     return Path(tempfile.mkdtemp(prefix=TEMPORARY + name))
+
+
+_scratch: list[Path] = []
+
+
+def make_scratch(name: str) -> Path:
+    """Make a local folder for one run, which the end of this process removes, or `remove_scratch` before."""
+    _scratch.append(make_temporary(name))
+    return _scratch[-1]
+
+
+@atexit.register
+def remove_scratch() -> None:
+    """Remove the folders of runs that have ended."""
+    while _scratch:
+        shutil.rmtree(_scratch.pop(), ignore_errors=True)

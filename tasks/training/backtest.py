@@ -1,6 +1,5 @@
 """Backtest: the steps, what was known at each, and how good its model is on the rows that came after."""
 
-import atexit
 import shutil
 from calendar import monthrange
 from dataclasses import dataclass, replace
@@ -33,7 +32,7 @@ from linear_neuron.tasks.parameters import Dataset, ExampleInputs, Period, Train
 from linear_neuron.tasks.registry.fingerprint import fingerprint
 from linear_neuron.tasks.registry.versions import find_version, read_version
 from linear_neuron.tasks.steps import get_logger, task
-from linear_neuron.tasks.storage.files import digest_file, make_temporary
+from linear_neuron.tasks.storage.files import digest_file, make_scratch
 from linear_neuron.tasks.storage.store import Store
 from linear_neuron.tasks.tables.spec import TIME
 from linear_neuron.tasks.text import number, plural
@@ -164,8 +163,7 @@ def take_known_rows(plan: Plan, dataset: Dataset, training: Training, step: Step
 
 def _cut_snapshot(plan: Plan, day: date) -> Snapshot:
     """Write the snapshot of the rows that happened before a day: the bytes that a retrain as of that day would keep."""
-    folder = make_temporary("backtest-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = make_scratch("backtest-")
     path = folder / "datasets" / f"known{SUFFIX}"
     path.parent.mkdir()
     records, _ = load_records(plan.path)
@@ -177,8 +175,7 @@ def _take(dataset: Dataset, day: date | None) -> Snapshot:
     """Read the table in a scratch folder, so that the store does not fill with what the table itself still has."""
     from linear_neuron.tasks.dataset.snapshot import take_snapshot  # Polars takes a tenth of a second to import.
 
-    folder = make_temporary("backtest-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = make_scratch("backtest-")
     known = {"as_of": day.isoformat() if day else "", "max_age_days": 0}
     return take_snapshot(Store(str(folder)), dataset.model_copy(update=known))
 

@@ -12,7 +12,14 @@ from linear_neuron.tasks.progress import progress
 from linear_neuron.tasks.steps import get_logger, task
 from linear_neuron.tasks.training.fit_data import FitData, condense
 from linear_neuron.tasks.training.results import Fitted, TrainingResult
-from linear_neuron.tasks.training.training_process import Trainer, cool_down, put_back, take_trainer, warm_up
+from linear_neuron.tasks.training.training_process import (
+    Trainer,
+    cool_down,
+    is_kept,
+    put_back,
+    take_trainer,
+    warm_up,
+)
 
 LINES = 10  # epochs that are logged at most, beside the first and the last
 PATIENCE = 10  # seconds without news from a training; a quicker one logs its first and its last epoch
@@ -38,7 +45,7 @@ def train(data: FitData, training: Training, folder: Path, keep: bool = False) -
     The recipe converged needs the rows' moments alone, so its process never sees the rows. With `keep` the process
     waits for the next training, which then need not start Keras again.
     """
-    trainer, refitted = take_trainer(), data.served_moments is not None
+    trainer, refitted, keep = take_trainer(), data.served_moments is not None, is_kept(keep)
     split = data.split
     if data.parts:
         split = condense(split, data.constraints.apply(data.parts["train"]), data.parts.get("validation"))

@@ -3,17 +3,15 @@
 import atexit
 import os
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 from functools import partial
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from linear_neuron.tasks.errors import UserError
-from linear_neuron.tasks.process import collect_rarely, watch_parent
+from linear_neuron.tasks.process import collect_rarely, start_linked, watch_parent
 
 if TYPE_CHECKING:  # Nothing heavy may be imported before the process is started, be it Pydantic.
     from linear_neuron.tasks.dataset.rows import Split
@@ -22,6 +20,7 @@ if TYPE_CHECKING:  # Nothing heavy may be imported before the process is started
 
 DECISIVE = {"KERAS_BACKEND": "tensorflow", "TF_ENABLE_ONEDNN_OPTS": "0"}  # Other oneDNN kernels round differently.
 SETTINGS = DECISIVE | {"KERAS_HOME": os.devnull, "TF_CPP_MIN_LOG_LEVEL": "2"}  # There is no keras.json in that.
+MOST = 100  # trainings of a process that is used again
 IGNORED = ("KERAS_", "TF_", "XLA_")  # begin the names of what would change the training
 
 
@@ -34,12 +33,9 @@ class Trainer:
     """A process that trains neurons; it starts to import Keras as soon as it is made."""
 
     def __init__(self) -> None:
-        self._link, other_end = Pipe()
-        command = [sys.executable, "-P", "-m", "linear_neuron.tasks.training.training_process", str(other_end.fileno())]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, pass_fds=[other_end.fileno()], env=make_environment()
-        )
-        other_end.close()
+        module = "linear_neuron.tasks.training.training_process"
+        self._process, self._link = start_linked(module, environment=make_environment())
+        self.trainings = 0
         atexit.register(self._end)  # It takes a while to end, and only our own end waits for that.
 
     def train(
@@ -51,6 +47,7 @@ class Trainer:
             UserError: the loss became NaN or infinite, or the time limit passed.
             RuntimeError: the process ended without an answer.
         """
+        self.trainings += 1
         try:
             self._link.send((split.recall or split, training, path))
             while isinstance(message := self._link.recv(), tuple):
@@ -77,23 +74,37 @@ class Trainer:
         self._process.kill()
         self.close()
 
+    @property
+    def ended(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
     def _end(self) -> None:
         self.close()
         self._process.wait()
 
 
 _waiting: list[Trainer] = []
+_kept = False  # whether the process waits for the next training, whatever this one says
+
+
+def keep_warm() -> None:
+    """Have this process keep one training process for all its runs, so that Keras is imported once."""
+    global _kept
+    _kept = True
 
 
 def warm_up() -> None:
     """Start the process that the next training will use, while there is other work to do."""
+    if _waiting and _waiting[0].ended:
+        _waiting.pop().close()
     if not _waiting:
         _waiting.append(Trainer())
 
 
 def cool_down() -> None:
     """End the process that was warmed up, since nothing will be trained."""
-    if _waiting:
+    if _waiting and not _kept:
         _waiting.pop().kill()
 
 
@@ -102,9 +113,17 @@ def take_trainer() -> Trainer:
     return _waiting.pop() if _waiting else Trainer()
 
 
+def is_kept(keep: bool) -> bool:
+    """Whether the process is to wait for the next training: as the caller has it, or always after `keep_warm`."""
+    return keep or _kept
+
+
 def put_back(trainer: Trainer) -> None:
-    """Let a process that has trained wait for the next training."""
-    _waiting.append(trainer)
+    """Let a process that has trained wait for the next training; Keras keeps 1.3 MB of each, so not for ever."""
+    if trainer.trainings < MOST:
+        _waiting.append(trainer)
+    else:
+        trainer.close()
 
 
 def refuse(descriptor: int, error: OSError) -> None:

@@ -459,8 +459,8 @@ def test_mistyped_name_names_the_models_that_exist(store: Store, run_cli: Run) -
     assert run_cli("models", "--name", "sales").returncode == 0
     listed = run_cli("models", "--all")
     assert [line.split() for line in listed.stdout.splitlines()[1:]] == [
-        ["rent", "1", "-", f"{store.root}-rent"],
-        ["sales", "1", "-", f"{store.root}-sales"],
+        ["rent", "1", *"------", f"{store.root}-rent"],
+        ["sales", "1", *"------", f"{store.root}-sales"],
     ]
     assert [row["name"] for row in json.loads(run_cli("models", "--all", "--json").stdout)] == ["rent", "sales"]
 

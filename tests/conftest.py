@@ -30,6 +30,7 @@ from linear_neuron.flows.retrain import retrain
 from linear_neuron.tasks.model import Histogram, ModelVersion
 from linear_neuron.tasks.parameters import Dataset
 from linear_neuron.tasks.storage.store import Store
+from linear_neuron.tasks.training.training_process import keep_warm
 from tests.deployments.helpers import Stack, Webhook
 from tests.helpers import Run, make_version
 from tests.postgres import Postgres, run_postgres
@@ -48,6 +49,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group(shared))
         if item.path.is_relative_to(TESTS / "deployments") or item.path.is_relative_to(TESTS / "faults"):
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def warm_trainer() -> None:
+    """Have all flows of this process train in one other, so that Keras is imported once."""
+    keep_warm()
 
 
 @pytest.fixture(scope="session")

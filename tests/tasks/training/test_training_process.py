@@ -24,6 +24,13 @@ ROWS = Rows(X, 2 * X[:, 0], np.arange(8))
 SPLIT = make_split((Column("x", ""),), Column("y", ""), ROWS)
 
 
+@pytest.fixture(autouse=True)
+def as_in_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave alone the process that the other tests share."""
+    monkeypatch.setattr(process, "_kept", False)
+    monkeypatch.setattr(process, "_waiting", [])
+
+
 def test_a_warmed_up_process_trains_once_and_reports_each_epoch(tmp_path: Path) -> None:
     warm_up()
     warm_up()
@@ -59,11 +66,11 @@ HOSTILE = {
 CONFIGURED = {"floatx": "float16", "epsilon": 0.5, "backend": "torch", "image_data_format": "channels_first"}
 
 
-@pytest.mark.parametrize("name", [*HOSTILE, "KERAS_HOME"])
-def test_environment_does_not_change_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_environment_does_not_change_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Trainer().train(SPLIT, Training(epochs=4), tmp_path / "plain.keras", lambda *_: None)
     (tmp_path / "keras.json").write_text(json.dumps(CONFIGURED))
-    monkeypatch.setenv(name, HOSTILE.get(name, str(tmp_path)))
+    for name, value in (HOSTILE | {"KERAS_HOME": str(tmp_path)}).items():
+        monkeypatch.setenv(name, value)
     hostile = Trainer().train(SPLIT, Training(epochs=4), tmp_path / "hostile.keras", lambda *_: None)
     assert (hostile.linear_model, hostile.loss, hostile.val_loss) == (plain.linear_model, plain.loss, plain.val_loss)
     assert len(plain.loss) == 4

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.deployments.helpers import LONG, Server, Stack, eventually, report_missing, start_beating_run
+from tests.deployments.helpers import LONG, MEASURED, Server, Stack, eventually, report_missing, start_beating_run
 
 
 @pytest.fixture(scope="session")
@@ -59,6 +59,7 @@ def production(tmp_path_factory: pytest.TempPathFactory, guarded_server: Server)
         PREFECT_API_URL=guarded_server.url,
         PREFECT_API_AUTH_STRING=guarded_server.auth,
         LINEAR_NEURON_TIMEZONE="Europe/Berlin",
+        **MEASURED,
     )
     stack.start()
     yield stack

@@ -10,7 +10,7 @@ import pytest
 
 from linear_neuron.tasks.registry.versions import list_versions
 from linear_neuron.tasks.storage.store import Store
-from tests.deployments.helpers import CLEAN, COMMAND, LONG, Stack, eventually
+from tests.deployments.helpers import CLEAN, COMMAND, LONG, MEASURED, Stack, eventually
 
 MODULES = ("tasks.py", "flows/__init__.py", "deployments.py", "polars.py", "prefect.py", "numpy.py")
 
@@ -22,7 +22,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
     for name in MODULES:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(f"open({str(folder / 'imported')!r}, 'a').write({name!r})")
-    return Stack(folder)
+    return Stack(folder, **MEASURED)
 
 
 def test_once_prints_the_summary_and_leaves_no_file(stack: Stack, tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from tests.helpers import make_version
 
 A, B = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"
 SIZED: set[Kind] = {"torn write", "disk full at a size"}  # of which every size is worth a try
+MANY = "FAULTS" in os.environ  # `make faults`: every step and more besides; otherwise a sample, beside other tests
 HARM = ("loss", "wrong answer", "traceback", "hang", "litter")
 VOLATILE = re.compile(rb'"(at|since|created_at|predicted_at|recorded_at|id|tag)": ?"[^"]*"')
 NEW = re.compile(r"(?!2026010|2026012|2026011)\d{8}T\d{6}Z-[0-9a-f]{6}")  # versions that a scenario made

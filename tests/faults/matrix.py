@@ -314,7 +314,7 @@ def two_champions(world: World) -> None:
 def old_versions(world: World) -> None:
     """Make a store with much that retention does not keep."""
     two_champions(world)
-    for day in range(4, 28):
+    for day in range(4, 10):
         make_version(world.store, f"202601{day:02}T000000Z-{day:06}")
     for name in (f"datasets/{digest(b'old')}.csv", "models/20260104T000000Z-dddddd/plots/fit.png"):
         world.store.write(world.store.root / name, b"old")
@@ -384,7 +384,7 @@ ACTUALS: dict[str, Any] = {"inputs": ["WORLD/actuals"], "key": "id", "known_at":
 SCENARIOS = [
     Scenario("promote", "promote", {"version": B}, two_versions),
     Scenario("rollback", "rollback", {}, two_champions, refused_again=True),
-    Scenario("clean", "clean", {"newest": 20, "days": 0}, old_versions),
+    Scenario("clean", "clean", {"newest": 3, "days": 0}, old_versions),
     Scenario("predict", "predict", PREDICT, inbox),
     Scenario("predict again", "predict", PREDICT, changed_inbox),
     Scenario("actuals", "actuals", ACTUALS, corrected_actuals),

@@ -31,11 +31,17 @@ test-all: .venv/done
 	$(bin)/coverage combine --quiet
 	$(bin)/coverage report
 
-lint: .venv/done
+lint: style types newer-types
+
+types: .venv/done
+	$(bin)/mypy
+
+newer-types: .venv/done
+	$(bin)/mypy --python-version 3.13  # Prefect has other types there
+
+style: .venv/done
 	$(bin)/ruff format --check .
 	$(bin)/ruff check .
-	$(bin)/mypy
-	$(bin)/mypy --python-version 3.13  # Prefect has other types there
 	$(bin)/lint-imports
 	$(bin)/complexipy  # the cognitive complexity of each function
 	@find flows tasks deployments -name '*.py' | xargs wc -l | awk '$$1 > 450 && $$2 != "total" {print "over 450 lines:", $$0; bad = 1} END {exit bad}'
@@ -73,4 +79,4 @@ lock: .venv/done
 	$(uv) pip install --python $(bin)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
-.PHONY: run up test test-all lint bench faults mutants lock
+.PHONY: run up test test-all lint style types newer-types bench faults mutants lock

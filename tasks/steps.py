@@ -103,9 +103,11 @@ def _explain(fn: Callable[P, R]) -> Callable[P, R]:
 
 
 def _list_groups() -> set[str]:
-    """List the groups of parameters that the form of this run's flow has."""
+    """List the groups of parameters that the form of this run's flow has; a run below another one has no form."""
     from prefect import runtime
 
+    if runtime.flow_run.get_parent_flow_run_id():
+        return set()
     return set(runtime.flow_run.get_parameters())
 
 

@@ -158,6 +158,11 @@ def without_form(step: Callable[..., object]) -> object:
     return step()
 
 
+@flow(name="list", validate_parameters=False)
+def in_a_list(step: Callable[..., object]) -> object:
+    return with_form(step, training=7)
+
+
 @pytest.mark.usefixtures("server")
 def test_a_run_of_a_deployment_fails_with_the_field_of_its_form(monkeypatch: pytest.MonkeyPatch) -> None:
     @task("Refuse")
@@ -171,6 +176,8 @@ def test_a_run_of_a_deployment_fails_with_the_field_of_its_form(monkeypatch: pyt
         without_form(refuse)
     with pytest.raises(UserError, match=r"^Lower it by --training\.epochs\. In the form: Epochs of training\.$"):
         with_form(refuse, training=7)
+    with pytest.raises(UserError, match=r"^Lower it by --training\.epochs\.$"):
+        in_a_list(refuse)
 
 
 def find_heartbeats(server: str, run: str) -> list[dict[str, Any]]:

@@ -41,14 +41,15 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, beside: float | None = None) -> str:
     """Format a number with the digits that people read: two decimals, four below 1, and none from 1,000 on.
 
-    Below 0.001 and from 1e12 on it has three or four digits and a power of ten. None is a dash.
+    Below 0.001 and from 1e12 on it has three or four digits and a power of ten. None is a dash. With `beside` it has
+    the decimals of that number, with which it is compared.
     """
     if value is None:
         return "-"
-    size = abs(value)
+    size = abs(value if beside is None else beside)
     if 0 < size < 0.001:
         return f"{value:.3g}"
     if size >= HUGE:
@@ -56,9 +57,9 @@ def number(value: float | None) -> str:
     return f"{value:,.{4 if size < 1 else 2 if size < 1000 else 0}f}"
 
 
-def signed(value: float) -> str:
+def signed(value: float, beside: float | None = None) -> str:
     """Format a number as `number` does, with its sign."""
-    return ("" if value < 0 else "+") + number(value)
+    return ("" if value < 0 else "+") + number(value, beside)
 
 
 def distinguish(one: float, other: float) -> tuple[str, str]:

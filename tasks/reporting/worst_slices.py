@@ -30,7 +30,7 @@ def list_rows(slices: Sequence[Slice]) -> list[list[str]]:
             f"{one_line(one.by)} {one_line(one.level)}",
             f"{one.rows:,}",
             number(one.rmse),
-            signed(one.bias),
+            signed(one.bias, one.rmse),
             "-" if one.coverage is None else f"{one.coverage:.0%}",
         ]
         for one in slices[:SHOWN]
@@ -68,8 +68,8 @@ def describe_worst_slice(slices: Sequence[Slice], rmse: float) -> str:
     worst = next((one for one in order_slices(slices) if one.rows >= FEW and _is_worse(one, rmse)), None)
     if worst is None:
         return ""
-    name = f"{one_line(worst.by)} {one_line(worst.level)}"
-    return f"RMSE {number(worst.rmse)}, bias {signed(worst.bias)} where {name} ({plural(worst.rows, 'row')})"
+    errors = f"RMSE {number(worst.rmse)}, bias {signed(worst.bias, worst.rmse)}"
+    return f"{errors} where {one_line(worst.by)} {one_line(worst.level)} ({plural(worst.rows, 'row')})"
 
 
 def _is_worse(one: Slice, rmse: float) -> bool:

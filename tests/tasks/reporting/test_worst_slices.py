@@ -16,7 +16,7 @@ def test_the_worst_slices_come_first_and_the_rest_is_counted() -> None:
     heading, table, text = write_slices(slices, "the test rows", "metrics.json")
     assert heading == "## Where it is wrong"
     lines = table.splitlines()
-    assert lines[2] == "| cut l11 | 100 | 11.00 | +0.2500 | 50% |"
+    assert lines[2] == "| cut l11 | 100 | 11.00 | +0.25 | 50% |"
     assert len(lines) == 12
     assert text.endswith("3 more slices with smaller errors, or fewer than 20 rows: see `metrics.json`.")
 
@@ -36,5 +36,5 @@ def test_a_hostile_level_is_shown_as_it_is() -> None:
 
 def test_the_terminal_names_the_worst_slice() -> None:
     slices = [cut("a", 5.0), cut("b", 9.0, rows=19), cut("c", 1.0)]
-    assert describe_worst_slice(slices, 2.0) == "RMSE 5.00, bias +0.2500 where cut a (100 rows)"
+    assert describe_worst_slice(slices, 2.0) == "RMSE 5.00, bias +0.25 where cut a (100 rows)"
     assert describe_worst_slice(slices, 4.5) == "", "chance explains it"

@@ -36,12 +36,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(check: Callable[[], Any], what: str = "", seconds: float = LONG) -> Any:
+def eventually(check: Callable[[], Any], what: str = "", seconds: float = LONG, every: float = 0.2) -> Any:
     """Poll until `check` answers with something, and return that."""
     deadline = time.monotonic() + seconds
     while not (found := check()):
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what or check}"
-        time.sleep(0.2)
+        time.sleep(every)
     return found
 
 
@@ -50,10 +50,15 @@ class Api:
 
     def __init__(self, url: str, auth: str | None = None) -> None:
         self.url = url
-        self.auth = httpx.BasicAuth(*auth.split(":")) if auth else None
+        # A new client takes 30 ms of CPU, for the certificates of TLS; a kept connection may end with its server.
+        self.client = httpx.Client(
+            auth=httpx.BasicAuth(*auth.split(":")) if auth else None,
+            timeout=90,
+            limits=httpx.Limits(max_keepalive_connections=0),
+        )
 
     def ask(self, method: str, path: str, items: list[Any] | None = None, **body: Any) -> Any:
-        response = httpx.request(method, self.url + path, json=items or body or None, auth=self.auth, timeout=90)
+        response = self.client.request(method, self.url + path, json=items or body or None)
         response.raise_for_status()
         return response.json() if response.content else None
 
@@ -119,7 +124,7 @@ class Api:
             assert not final, f"{found['name']} is {found['state_name']}: {found['state'].get('message')}"
             return None
 
-        return dict(eventually(arrived, f"{run} is {' or '.join(states)}", seconds))
+        return dict(eventually(arrived, f"{run} is {' or '.join(states)}", seconds, every=0.5))
 
 
 class Stack:
@@ -193,6 +198,7 @@ class Server:
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2",
         }
+        self.client = Api(self.url, self.auth).client
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -203,7 +209,7 @@ class Server:
 
     def answers(self) -> bool:
         with suppress(httpx.TransportError):
-            return httpx.get(f"{self.url}/health", auth=("admin", "s3cret")).is_success
+            return self.client.get(f"{self.url}/health").is_success
         return False
 
     def stop(self) -> None:

@@ -439,7 +439,7 @@ def main() -> None:
         os.environ.setdefault(name, value)
     collect_rarely()
     try:
-        sys.exit(app.meta(exit_on_error=False, print_error=False, result_action="return_value"))
+        sys.exit(app.meta(sys.argv[1:], exit_on_error=False, print_error=False, result_action="return_value"))
     except (UserError, CycloptsError) as error:
         sys.stderr.write(f"linear-neuron: {explain(error)}\n")
         sys.exit(1 if isinstance(error, WorkError) else 2)

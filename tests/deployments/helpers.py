@@ -78,6 +78,16 @@ class Api:
         path = f"/deployments/{self.deployment(deployment)['id']}/create_flow_run"
         return str(self.ask("POST", path, parameters=parameters)["id"])
 
+    def is_free(self, deployment: str = "retrain/weekly-retrain") -> bool:
+        """Whether the deployment's one slot is free: propose to start a run, as the worker does, and cancel it."""
+        later = {"scheduled_time": (datetime.now(UTC) + timedelta(days=1)).isoformat()}  # Nobody else starts it.
+        path = f"/deployments/{self.deployment(deployment)['id']}/create_flow_run"
+        run = self.ask("POST", path, state={"type": "SCHEDULED", "state_details": later})["id"]
+        answer = self.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "PENDING"})
+        if answer["status"] == "ACCEPT":
+            self.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLED"}, force=True)
+        return str(answer["status"]) == "ACCEPT"
+
     def heartbeats(self, run: str) -> list[Any]:
         wanted = {"event": {"name": ["prefect.flow-run.heartbeat"]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
         return list(self.ask("POST", "/events/filter", filter=wanted)["events"])

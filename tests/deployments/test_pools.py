@@ -22,7 +22,8 @@ from prefect.workers.base import BaseJobConfiguration
 from linear_neuron.deployments.pools import Infrastructure, choose_variables, read_variables
 from linear_neuron.deployments.worker import NeuronWorker
 from linear_neuron.tasks.errors import UserError
-from tests.deployments.helpers import COMMAND, Api, eventually
+from tests.deployments.helpers import Api, eventually
+from tests.deployments.terminal import call
 from tests.pages import ROOT
 
 TEMPLATES = Path(prefect.__file__).parent / "server/api/collections_data/views/aggregate-worker-metadata.json"
@@ -58,12 +59,12 @@ def render(pool: WorkPool, variables: dict[str, Any]) -> Job:
 def worker(server: str, tmp_path: Path) -> Iterator[Path]:
     """Prefect's own process worker on a pool `laptop`, in a folder of its own; yields its log."""
     settings = os.environ | {"PREFECT_API_URL": server, "PREFECT_WORKER_QUERY_SECONDS": "1"}
-    prefect_command = [sys.executable, "-m", "prefect"]
-    subprocess.run([*prefect_command, "work-pool", "create", "laptop", "--type", "process"], env=settings, check=True)
+    api = Api(server)
+    api.ask("POST", "/work_pools/", name="laptop", type="process", base_job_template=read_template("process"))
     (tmp_path / "elsewhere").mkdir()
     with (tmp_path / "worker.log").open("wb") as log:
         process = subprocess.Popen(
-            [*prefect_command, "worker", "start", "--pool", "laptop"],
+            [sys.executable, "-m", "prefect", "worker", "start", "--pool", "laptop"],
             cwd=tmp_path / "elsewhere",
             env=settings,
             stdout=log,
@@ -72,25 +73,15 @@ def worker(server: str, tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "worker.log"
     process.terminate()
     process.wait(30)
-    subprocess.run([*prefect_command, "--no-prompt", "work-pool", "delete", "laptop"], env=settings, check=True)
+    api.ask("DELETE", "/work_pools/laptop")
 
 
 @pytest.fixture
 def command(server: str, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs `linear-neuron` in a new folder with an empty store, at the shared server."""
-    settings = os.environ | {"PREFECT_API_URL": server}
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*COMMAND, *arguments],
-            env=settings | environment,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return run
+    """Runs `linear-neuron` in this process, in a new folder with an empty store, at the shared server."""
+    return lambda *arguments, **settings: call(
+        server, tmp_path, {"LINEAR_NEURON_STORE": "store"} | settings, *arguments
+    )
 
 
 Command = Callable[..., subprocess.CompletedProcess[str]]

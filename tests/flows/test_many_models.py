@@ -11,18 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from prefect import Flow
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from linear_neuron.flows.many_models import predict_models, retrain_models
 from linear_neuron.tasks.errors import WorkError
+from linear_neuron.tasks.model_list.due_models import find_due_models
 from linear_neuron.tasks.model_list.read_models import ModelList
 from linear_neuron.tasks.registry.alarms import read_alarms
+from linear_neuron.tasks.registry.champion import promote
 from linear_neuron.tasks.registry.last_runs import read_runs
 from linear_neuron.tasks.registry.named_models import list_named_models, render_named_models
 from linear_neuron.tasks.registry.versions import list_versions
 from linear_neuron.tasks.storage.store import Store
 from tests.deployments.helpers import Api, eventually
+from tests.helpers import make_version
 
 pytestmark = pytest.mark.slow
 Write = Callable[..., ModelList]
@@ -80,7 +82,7 @@ def test_a_bad_model_and_one_not_due_leave_the_others_alone(api: Api, write: Wri
         "also-a": {},
     }
     with pytest.raises(WorkError) as caught:
-        retrain_models(write(models))
+        retrain_models(write(models, concurrency=1))
     bad = store.root.parent / "bad-a.csv"
     sentence = f"{bad} can't be read: there is no column 'prize' among area, price; did you mean 'price'?"
     assert str(caught.value) == f"1 of 3 models failed. bad-a: {sentence}"
@@ -109,19 +111,15 @@ def find_parent(api: Api, run: dict[str, Any]) -> str:
     return str(task["flow_run_id"])
 
 
-def test_models_that_are_not_due_do_not_run(api: Api, write: Write, store: Store) -> None:
-    chosen = write({"once-b": {}}, concurrency=1)
-    assert retrain_models(chosen) == "1 model ran."
+def test_only_models_that_are_due_run_and_drift_is_their_own(api: Api, write: Write, store: Store) -> None:
+    chosen = write({"calm-c": {}, "drift-c": {}}, concurrency=1)
+    assert retrain_models(chosen) == "2 models ran."
     state = retrain_models(chosen, return_state=True)
     assert (state.name, state.message) == ("Empty", "No model is due.")
-    assert retrain_models(chosen.model_copy(update={"every": True})) == "1 model ran."
-    assert len(find_runs(api, "once-b")) == 2
-    assert read_runs(find_store(store, "once-b"))["retrain"].state == "Unchanged"
+    assert retrain_models(chosen.model_copy(update={"only": ["calm-c"]})) == "1 model ran.", "which is not due"
+    assert [len(find_runs(api, name)) for name in ("calm-c", "drift-c")] == [2, 1]
+    assert read_runs(find_store(store, "calm-c"))["retrain"].state == "Unchanged"
 
-
-def test_drift_is_an_alarm_of_its_own_model(api: Api, write: Write, store: Store) -> None:
-    chosen = write({"calm-c": {}, "drift-c": {}}, concurrency=1)
-    retrain_models(chosen)
     for name, areas in (("calm-c", range(20, 200)), ("drift-c", range(500, 680))):
         (folder := store.root.parent / f"inbox-{name}").mkdir()
         (folder / "rows.csv").write_text("\n".join(["area", *map(str, areas)]))
@@ -137,7 +135,11 @@ def test_drift_is_an_alarm_of_its_own_model(api: Api, write: Write, store: Store
     ]
     assert find_table(api)["drift-c"]["alarm"].startswith("drift.detected ")
     assert find_table(api)["calm-c"]["alarm"] == ""
-    assert retrain_models(chosen) == "1 model ran.", "the one that has drifted is due"
+    assert [model.name for model in find_due_models.fn("retrain", chosen)] == ["drift-c"]
+    assert [model.name for model in find_due_models.fn("retrain", chosen.model_copy(update={"every": True}))] == [
+        "calm-c",
+        "drift-c",
+    ]
 
 
 def find_events(api: Api, wanted: dict[str, Any]) -> list[dict[str, Any]]:
@@ -174,9 +176,12 @@ def test_a_killed_process_is_replaced(api: Api, write: Write, store: Store) -> N
     assert len(list_versions(find_store(store, "after-d"))) == 1
 
 
-@pytest.mark.parametrize("flow", [retrain_models])
-def test_models_run_without_a_server(flow: Flow[..., str], write: Write, store: Store) -> None:
-    chosen = write({"plain-e": {}, "bad-e": {"dataset": {"target": "prize"}}}, concurrency=1)
+def test_models_run_without_a_server(write: Write, store: Store) -> None:
+    chosen = write({"plain-e": {}, "bad-e": {}}, concurrency=1)
+    for name, column in (("plain-e", "RM"), ("bad-e", "ROOMS")):
+        promote(own := find_store(store, name), make_version(own, "20260101T000000Z-aaaaaa").version, "by hand")
+        (folder := store.root.parent / f"inbox-{name}").mkdir()
+        (folder / "rows.csv").write_text(f"{column}\n6\n")
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:1/api"}), pytest.raises(WorkError, match="bad-e: "):
-        flow.fn(chosen)
-    assert len(list_versions(find_store(store, "plain-e"))) == 1
+        predict_models.fn(chosen)
+    assert len(list(store.root.parent.glob("store-plain-e/predictions/*/rows.predictions.csv"))) == 1

@@ -19,15 +19,16 @@ run: .venv/done
 up: .venv/done
 	exec $(bin)/linear-neuron up --port $(PORT)
 
-# Two processes, and the tests of one stack or file in one of them. What needs minutes, servers or a browser is left out.
+# Two processes, and the tests of one stack or file in one of them, long ones first as tests/conftest.py sorts them.
+# What needs minutes, servers or a browser is left out.
 test: .venv/done
-	$(bin)/pytest --numprocesses 2 --dist loadgroup -m 'not slow and not on_demand'
+	$(bin)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder -m 'not slow and not on_demand'
 	@echo 'Left out: slow tests, deployments and faults. Run all of them, with coverage, by: make test-all'
 
 # Most tests of servers wait, so there is one process more than CI has cores. At -n 0 the matrix of faults prints its table.
 test-all: .venv/done
 	$(bin)/coverage erase
-	$(bin)/coverage run -m pytest --numprocesses 3 --dist loadgroup
+	$(bin)/coverage run -m pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
 	$(bin)/coverage combine --quiet
 	$(bin)/coverage report
 

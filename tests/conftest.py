@@ -37,18 +37,29 @@ from tests.postgres import Postgres, run_postgres
 
 TESTS = Path(__file__).parent
 SHARED = ("silenced", "guarded_server", "stack")  # what is started once, so that its tests stay in one process
+LONG = (*SHARED, "server")  # groups of tests that begin first, so that no process is left alone with one at the end
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep tests of one file, stack or server in one process, and mark those of servers and faults as slow."""
+    ranks: dict[pytest.Item, int] = {}
     for item in items:
-        used = getattr(item, "fixturenames", ())
-        shared = next((name for name in SHARED if name in used), item.nodeid.partition("::")[0])
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(shared))
         if item.path.is_relative_to(TESTS / "deployments") or item.path.is_relative_to(TESTS / "faults"):
             item.add_marker(pytest.mark.slow)
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(name_group(item)))
+        (group,) = item.get_closest_marker("xdist_group").args
+        ranks[item] = LONG.index(group) if group in LONG else len(LONG)
+    items.sort(key=lambda item: ranks[item])
+
+
+def name_group(item: pytest.Item) -> str:
+    """Name the tests that a test shares a process with: of the quick ones only one process starts a server."""
+    used = getattr(item, "fixturenames", ())
+    if "server" in used and not item.get_closest_marker("slow"):
+        return "server"
+    return next((name for name in SHARED if name in used), item.nodeid.partition("::")[0])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,8 +18,6 @@ from linear_neuron.tasks.storage.store import Store
 from tests.deployments.helpers import Stack, eventually
 from tests.helpers import make_version
 
-pytestmark = pytest.mark.usefixtures("server")
-
 
 def test_01_train_a_version(store: Store) -> None:
     """A training publishes a folder: the model, its figures, its predictions and a report."""

@@ -227,21 +227,22 @@ import sys
 from linear_neuron.tasks.registry.champion import promote
 from linear_neuron.tasks.storage.store import Store
 store = Store(sys.argv[1])
-for number in range(25):
+for number in range(int(sys.argv[3])):
     promote(store, sys.argv[2], str(number))
 """
 
 
-@pytest.mark.parametrize("kind", ["disk", "s3"])
-def test_concurrent_promotions_lose_nothing(store: Store, s3: str, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "count"), [("disk", 25), ("s3", 8)])
+def test_concurrent_promotions_lose_nothing(store: Store, s3: str, kind: str, count: int) -> None:
     shared = store if kind == "disk" else Store(f"{s3}/concurrent")
     for version in ("a", "b"):
         make_version(shared, version)
-    others = [subprocess.Popen([sys.executable, "-c", PROMOTER, str(shared.root), name]) for name in ("a", "b")]
+    command = [sys.executable, "-c", PROMOTER, str(shared.root)]
+    others = [subprocess.Popen([*command, name, str(count)]) for name in ("a", "b")]
     assert [other.wait(timeout=120) for other in others] == [0, 0]
     log = read_log(shared)
     assert sorted((entry["version"], int(entry["reason"])) for entry in log) == [
-        (name, number) for name in "ab" for number in range(25)
+        (name, number) for name in "ab" for number in range(count)
     ]
     pointer = json.loads((shared.root / POINTER).read_bytes())
     assert pointer["version"] in "ab"

@@ -2,6 +2,7 @@
 
 import re
 import sqlite3
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +25,7 @@ from tests.helpers import make_version
 from tests.postgres import Postgres
 from tests.tasks.helpers import Scoring
 
-ROWS = 1_000_000
+ROWS = 150_000
 NUMBERS = ["prediction", "prediction_low", "prediction_high"]
 HOSTILE = ['a"; DROP TABLE inputs; --', "line\nbreak", "back\\slash", "100%s", "*", "t", "{0}", "number"]
 # Rounding to float32 is tried at its ends: overflow, the smallest numbers, ties, and what is no number.
@@ -64,6 +65,7 @@ def model(request: pytest.FixtureRequest) -> ModelVersion:
     return cast(ModelVersion, request.getfixturevalue(request.param))
 
 
+@cache
 def draw_wild_rows() -> pl.DataFrame:
     """A third of the values are usual ones, a third of any size, and a third of those at the ends."""
     rng = np.random.default_rng(20261126)

@@ -54,7 +54,9 @@ def make_rows(count: int) -> Rows:
     return as_rows(x, 1e9 * (2 * first - second + third / 2 + 3 * error + 7))
 
 
-@pytest.mark.parametrize("feature", FEATURES)
+@pytest.mark.parametrize(
+    "feature", ["CRIM", "ZN", "CHAS", "NOX", "TAX"]
+)  # skewed, mostly 0, of two values, small, large
 def test_each_column_alone_ends_at_least_squares(feature: str) -> None:
     rows = BOSTON.design("train", [feature])
     assert compare_with_least_squares(train(rows).linear_model, rows) <= 1.001

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from linear_neuron.tasks.dataset.boston import COLUMNS, FILE, read_snapshot
+from linear_neuron.tasks.dataset.boston import FILE, read_snapshot
 from linear_neuron.tasks.dataset.rows import Origin, Rows, Split
 from linear_neuron.tasks.dataset.split import split_rows
 from linear_neuron.tasks.errors import UserError
@@ -32,7 +32,7 @@ def train_on(training: Training, *features: str) -> TrainingResult:
 
 @pytest.mark.parametrize(
     "change",
-    [{"shuffle": False}, {"shuffle": True}, {"batch_size": 47}, {"batch_size": 1000}, {"seed": 7}],
+    [{"shuffle": False}, {"batch_size": 47, "seed": 7}, {"batch_size": 1000}],
     ids=str,
 )
 def test_weights_and_history_equal_those_of_a_plain_fit(change: dict[str, Any]) -> None:
@@ -67,8 +67,9 @@ def test_default_recipe_ends_where_keras_ends() -> None:
     assert "Trainable params: 2" in trained.summary
 
 
-@pytest.mark.parametrize("feature", [column.name for column in COLUMNS[:-1]])
+@pytest.mark.parametrize("feature", ["ZN", "CHAS", "TAX"])
 def test_every_column_can_be_the_feature(feature: str) -> None:
+    """Tried with a column that is mostly 0, one of two values, and the one with the largest numbers."""
     trained = train_on(Training(epochs=2), feature)
     assert np.isfinite([*trained.linear_model.weights, trained.linear_model.bias, *trained.loss]).all()
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from linear_neuron.tasks.dataset.rows import Column, Rows
 from linear_neuron.tasks.errors import UserError
 from linear_neuron.tasks.parameters import Training
 from linear_neuron.tasks.training import training_process as process
+from linear_neuron.tasks.training.results import TrainingResult
 from linear_neuron.tasks.training.training_process import Trainer, cool_down, take_trainer, warm_up
 from tests.helpers import make_split
 
@@ -31,25 +31,20 @@ def as_in_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_waiting", [])
 
 
-def test_a_warmed_up_process_trains_once_and_reports_each_epoch(tmp_path: Path) -> None:
+def test_a_warmed_up_process_answers_once(tmp_path: Path) -> None:
     warm_up()
     warm_up()
     trainer, other = take_trainer(), take_trainer()
     assert trainer is not other
-    other.close()
     seen: list[tuple[int, float, float | None]] = []
     path = tmp_path / "model.keras"
     trained = trainer.train(SPLIT, Training(epochs=3), path, lambda *message: seen.append(message))
-    assert seen == list(zip((1, 2, 3), trained.loss, trained.val_loss, strict=True))
+    assert seen == list(zip((1, 2, 3), trained.loss, trained.val_loss, strict=True)), "it reports each epoch"
     assert path.stat().st_size > 1000
-
-
-def test_a_process_makes_no_temporary_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (scratch := tmp_path / "scratch").mkdir()
-    monkeypatch.setenv("TMPDIR", str(scratch))
-    seen: list[Path] = []
-    Trainer().train(SPLIT, Training(epochs=1), tmp_path / "model.keras", lambda *_: seen.extend(scratch.iterdir()))
-    assert seen == []
+    rows = Rows(np.array([[1e25]]), np.array([1.0]), np.arange(1))
+    split = make_split((Column("x", ""),), Column("y", ""), rows)
+    with pytest.raises(UserError, match="at epoch 1, so nothing is published"):
+        other.train(split, Training(), tmp_path / "other.keras", lambda *_: None)
 
 
 HOSTILE = {
@@ -66,34 +61,52 @@ HOSTILE = {
 CONFIGURED = {"floatx": "float16", "epsilon": 0.5, "backend": "torch", "image_data_format": "channels_first"}
 
 
-def test_environment_does_not_change_the_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = Trainer().train(SPLIT, Training(epochs=4), tmp_path / "plain.keras", lambda *_: None)
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
+    """A training where nothing is in the way."""
+    trained = Trainer().train(SPLIT, Training(epochs=4), tmp_path_factory.mktemp("plain") / "m.keras", lambda *_: None)
+    assert len(trained.loss) == 4
+    return trained
+
+
+def test_environment_does_not_change_the_training(
+    plain: TrainingResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor do files of the current folder with the names of modules; and no temporary file and no home is made."""
     (tmp_path / "keras.json").write_text(json.dumps(CONFIGURED))
-    for name, value in (HOSTILE | {"KERAS_HOME": str(tmp_path)}).items():
+    for name, value in (HOSTILE | {"KERAS_HOME": str(tmp_path), "HOME": str(tmp_path / "home")}).items():
         monkeypatch.setenv(name, value)
-    hostile = Trainer().train(SPLIT, Training(epochs=4), tmp_path / "hostile.keras", lambda *_: None)
+    for folder in ("scratch", "current"):
+        (tmp_path / folder).mkdir()
+    for name in ("linear_neuron", "polars", "numpy"):
+        (tmp_path / "current" / f"{name}.py").write_text(f"open('{name}.imported', 'w').close()")
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    monkeypatch.chdir(tmp_path / "current")
+    seen: list[Path] = []
+    hostile = Trainer().train(
+        SPLIT,
+        Training(epochs=4),
+        tmp_path / "hostile.keras",
+        lambda *_: seen.extend((tmp_path / "scratch").iterdir()),
+    )
     assert (hostile.linear_model, hostile.loss, hostile.val_loss) == (plain.linear_model, plain.loss, plain.val_loss)
-    assert len(plain.loss) == 4
+    assert (tmp_path / "hostile.keras").exists()
+    assert seen == []
+    assert not (tmp_path / "home").exists()
+    assert list(tmp_path.rglob("*.imported")) == []
 
 
-def test_training_reads_and_writes_nothing_in_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_reads_and_writes_nothing_in_a_home(
+    plain: TrainingResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "home" / ".keras").mkdir(parents=True)
     (tmp_path / "home" / ".keras" / "keras.json").write_text(json.dumps(CONFIGURED))
     monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     trained = Trainer().train(SPLIT, Training(epochs=4), tmp_path / "model.keras", lambda *_: None)
-    assert len(trained.loss) == 4
-    assert json.loads((tmp_path / "home" / ".keras" / "keras.json").read_text()) == CONFIGURED
-    shutil.rmtree(tmp_path / "home")
-    Trainer().train(SPLIT, Training(epochs=1), tmp_path / "model.keras", lambda *_: None)
-    assert not (tmp_path / "home").exists()
-
-
-def test_a_users_mistake_comes_back_as_such(tmp_path: Path) -> None:
-    rows = Rows(np.array([[1e25]]), np.array([1.0]), np.arange(1))
-    split = make_split((Column("x", ""),), Column("y", ""), rows)
-    with pytest.raises(UserError, match="at epoch 1, so nothing is published"):
-        Trainer().train(split, Training(), tmp_path / "model.keras", lambda *_: None)
+    assert (trained.linear_model, trained.loss) == (plain.linear_model, plain.loss)
+    (file,) = (path for path in (tmp_path / "home").rglob("*") if path.is_file())
+    assert json.loads(file.read_text()) == CONFIGURED
 
 
 def test_killed_process_fails_with_its_status(tmp_path: Path) -> None:
@@ -123,7 +136,7 @@ def test_unneeded_process_ends_at_once() -> None:
     wait_for_end(warmed._process.pid)
     other = take_trainer()
     assert other is not warmed
-    other.close()
+    other.kill()
 
 
 def wait_for_end(pid: int) -> None:
@@ -139,12 +152,11 @@ def test_the_process_ends_when_whoever_asked_was_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as asker:
         assert asker.stdout is not None
         trainer = int(asker.stdout.readline())
-        asker.kill()
+        asker.terminate()
     wait_for_end(trainer)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_the_process_ends_in_the_middle_of_an_epoch(tmp_path: Path, number: signal.Signals) -> None:
+def test_the_process_ends_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
     code = f"""if True:
         import numpy as np
         from pathlib import Path
@@ -165,22 +177,6 @@ def test_the_process_ends_in_the_middle_of_an_epoch(tmp_path: Path, number: sign
         assert asker.stdout is not None
         trainer = int(asker.stdout.readline())
         assert asker.stdout.readline() == "sent\n"
-        asker.send_signal(number)
+        asker.kill()
     wait_for_end(trainer)
     assert list(tmp_path.iterdir()) == [], "a folder of a version that was stopped"
-
-
-def test_no_file_of_the_current_folder_is_taken_for_a_module(tmp_path: Path) -> None:
-    for name in ("linear_neuron", "polars", "numpy"):
-        (tmp_path / f"{name}.py").write_text(f"open('{name}.imported', 'w').close()")
-    code = f"""if True:
-        from pathlib import Path
-        from linear_neuron.tasks.parameters import Training
-        from tests.tasks.training.test_training_process import SPLIT, Trainer
-        Trainer().train(SPLIT, Training(epochs=1), Path("{tmp_path}/v/m.keras"), lambda *_: None)
-    """
-    root = Path(__file__).parents[3]  # The tests are no installed package.
-    safely = os.environ | {"PYTHONPATH": str(root)}
-    subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, env=safely, timeout=120, check=True)
-    assert (tmp_path / "v/m.keras").exists()
-    assert list(tmp_path.glob("*.imported")) == []

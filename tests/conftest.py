@@ -47,9 +47,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(TESTS / "deployments") or item.path.is_relative_to(TESTS / "faults"):
             item.add_marker(pytest.mark.slow)
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(name_group(item)))
-        (group,) = item.get_closest_marker("xdist_group").args
+        marker = item.get_closest_marker("xdist_group")
+        group = marker.args[0] if marker else name_group(item)
+        if not marker:
+            item.add_marker(pytest.mark.xdist_group(group))
         ranks[item] = LONG.index(group) if group in LONG else len(LONG)
     items.sort(key=lambda item: ranks[item])
 

@@ -14,6 +14,7 @@ from linear_neuron.flows.predict import predict
 from linear_neuron.flows.reproduce import reproduce
 from linear_neuron.flows.retrain import retrain
 from linear_neuron.tasks.errors import UserError
+from linear_neuron.tasks.model import ModelVersion
 from linear_neuron.tasks.parameters import Batch, Dataset, Period, Promotion, Training
 from linear_neuron.tasks.registry.verify import verify
 from linear_neuron.tasks.registry.versions import read_version
@@ -23,11 +24,11 @@ from linear_neuron.tasks.storage.store import Store
 CITIES = {"Aachen": 0.0, "Bonn": 0.2, "Celle": -0.3}
 
 
-@pytest.fixture
-def homes(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def homes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Homes whose price is a factor of the city, a curve of the area, and noise of 10%; one has no price."""
     rng = np.random.default_rng(0)
-    with (path := tmp_path / "homes.csv").open("w") as file:
+    with (path := tmp_path_factory.mktemp("homes") / "homes.csv").open("w") as file:
         file.write("id,area,city,price\n")
         for number in range(1500):
             area, city = rng.uniform(20, 200), str(rng.choice(list(CITIES)))
@@ -45,9 +46,35 @@ def describe(path: Path, target: str, **more: object) -> Dataset:
     )
 
 
-def test_log_target_is_learned_as_factors_and_measured_in_its_unit(homes: Path, store: Store) -> None:
-    folder = Path(retrain.fn(describe(homes, "log(price)")))
-    version = read_version(store, folder.name)
+def train(dataset: Dataset, folder: Path) -> Path:
+    """Train in a store of its own, and return the folder of the version."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LINEAR_NEURON_STORE", str(folder / "store"))
+        return Path(retrain.fn(dataset))
+
+
+@pytest.fixture(scope="module")
+def learned(homes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version whose terms are a curve and a category. Not to be changed."""
+    return train(describe(homes, "log(price)"), tmp_path_factory.mktemp("factors"))
+
+
+@pytest.fixture(scope="module")
+def plain(homes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A version of one plain column. Not to be changed."""
+    return train(describe(homes, "log(price)", features=["area"], categories=[]), tmp_path_factory.mktemp("plain"))
+
+
+def use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Store, ModelVersion]:
+    """Have the store of a version be the default one, in which it is champion."""
+    monkeypatch.setenv("LINEAR_NEURON_STORE", str(folder.parents[1]))
+    return Store(), read_version(Store(), folder.name)
+
+
+def test_log_target_is_learned_as_factors_and_measured_in_its_unit(
+    learned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, (store, version) = learned, use(learned, monkeypatch)
     assert (version.target, version.link) == ("price", "log")
     assert version.candidate is not None
     assert version.candidate.link == "log"
@@ -80,9 +107,10 @@ def test_log_target_is_learned_as_factors_and_measured_in_its_unit(homes: Path, 
     assert "in the unit of the target: log(price)" in page
 
 
-def test_batch_of_plain_columns_predicts_in_units_of_the_target(homes: Path, store: Store, tmp_path: Path) -> None:
-    dataset = describe(homes, "log(price)", features=["area"], categories=[])
-    version = read_version(store, Path(retrain.fn(dataset)).name)
+def test_batch_of_plain_columns_predicts_in_units_of_the_target(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, version = use(plain, monkeypatch)
     (tmp_path / "new.csv").write_text("area,city,price\n50,Bonn,1\n120,Aachen,2\n1e9,Celle,3\n")
     batch = Batch(inputs=[str(tmp_path / "new.csv")], explain="all", output=str(tmp_path / "all"), max_rejects=1)
     (path,) = Path(predict.fn(batch)).glob("*.predictions.csv")
@@ -115,12 +143,10 @@ def test_log_of_a_target_is_compared_with_the_target_itself(homes: Path, store: 
     assert champion["version"] == log.version
 
 
-def test_plain_columns_may_have_a_log_target(homes: Path, store: Store) -> None:
-    dataset = describe(homes, "log(price)", features=["area"], categories=[])
-    folder = Path(retrain.fn(dataset))
-    version = read_version(store, folder.name)
+def test_plain_columns_may_have_a_log_target(plain: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, version = use(plain, monkeypatch)
     assert version.terms == []
-    rows = list(csv.DictReader((folder / "predictions_test.csv").read_text().splitlines()))
+    rows = list(csv.DictReader((plain / "predictions_test.csv").read_text().splitlines()))
     line = version.candidate_model
     for row in rows[:20]:
         total = line.base + line.weights[0] * (float(row["area"]) - line.centers[0])
@@ -153,8 +179,10 @@ def test_target_that_can_not_be_learned_is_one_sentence(
         retrain.fn(describe(homes, target), Training.model_validate(training))
 
 
-def test_a_batch_of_a_log_target_is_explained_by_factors(homes: Path, store: Store, tmp_path: Path) -> None:
-    version = read_version(store, Path(retrain.fn(describe(homes, "log(price)"))).name)
+def test_a_batch_of_a_log_target_is_explained_by_factors(
+    learned: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, version = use(learned, monkeypatch)
     (tmp_path / "new.csv").write_text("id,area,city\n1,50,Bonn\n2,150,Nowhere\n")
     predicted = {}
     for explain in ("all", "top"):

@@ -150,6 +150,7 @@ module.retrain.fn(Dataset(source="package"), Training(epochs=300))
 """
 
 
+@pytest.mark.slow
 def test_a_retrain_killed_before_it_promotes_is_made_good_by_the_next(store: Store) -> None:
     assert subprocess.run([sys.executable, "-c", KILLED], check=False).returncode == 9
     (version,) = list_versions(store)

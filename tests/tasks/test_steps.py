@@ -50,7 +50,7 @@ def recorded(step: Callable[..., object], *arguments: object) -> object:
     return step(*arguments)
 
 
-@pytest.fixture(params=["recorded", "plain"])
+@pytest.fixture(params=[pytest.param("recorded", marks=pytest.mark.xdist_group("server")), "plain"])
 def call(request: pytest.FixtureRequest) -> Callable[..., object]:
     """Calls a function inside a flow run or outside."""
     tries.clear()

@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -31,13 +32,12 @@ from linear_neuron.tasks.parameters import Dataset
 from linear_neuron.tasks.storage.store import Store
 from linear_neuron.tasks.training.training_process import keep_warm
 from tests.deployments.helpers import Stack, Webhook
-from tests.forked import Forked
 from tests.helpers import Run, make_version
 from tests.postgres import Postgres, run_postgres
 
 TESTS = Path(__file__).parent
 SHARED = ("silenced", "guarded_server", "stack")  # what is started once, so that its tests stay in one process
-LONG = (*SHARED, "server")  # groups of tests that begin first, so that no process is left alone with one at the end
+LONG = (*SHARED, "models", "server")  # groups that begin first, so that no process is left alone with one at the end
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
@@ -151,20 +151,19 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
-@pytest.fixture(scope="session")
-def forked() -> Iterator[Forked]:
-    """What runs `linear-neuron` as a process of its own."""
-    forked = Forked()
-    yield forked
-    forked.close()
-
-
 @pytest.fixture
-def run_cli(server: str, store: Store, forked: Forked) -> Run:
+def run_cli(server: str, store: Store) -> Run:
     """Return what runs `linear-neuron` as a process of its own, against the shared server and an empty store."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return forked.run(arguments, os.environ | {"PREFECT_API_URL": server} | environment, Path.cwd())
+        return subprocess.run(
+            [sys.executable, "-c", "from linear_neuron.deployments.cli import main; main()", *arguments],
+            env=os.environ | {"PREFECT_API_URL": server} | environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
 
     return run
 

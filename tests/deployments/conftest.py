@@ -16,7 +16,8 @@ from tests.deployments.helpers import LONG, MEASURED, Server, Stack, eventually,
 def silenced(stack: Stack) -> dict[str, datetime]:
     """Two runs that ended without a word, one as the whole machine died, one as its worker did: their ids, and when.
 
-    Whatever uses the stack has this come first: the server needs its time to notice, and the tests need theirs.
+    The tests of restarts and of the UI have this come first: the server needs its time to notice, and they need theirs.
+    Those of several models do without: so they are a group of their own, which runs beside on a stack of its own.
     """
     powerless = start_beating_run(stack, "powerless-retrain")
     stack.kill()

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.deployments.helpers import Stack, eventually
-from tests.deployments.test_models import deploy, find_deployments
+from tests.deployments.terminal import deploy, find_deployments, undeploy
 from tests.example import list_months, measure_error, read_commands, true_slope, write_months
 
-pytestmark = pytest.mark.usefixtures("silenced")
+pytestmark = pytest.mark.xdist_group("models")
 
 
 def read_table() -> list[str]:
@@ -33,11 +33,7 @@ def shop(stack: Stack, folder: Path) -> Iterator[Stack]:
     write_months(folder, 1)  # A deployment needs a source that exists.
     deploy(stack, "--name", "shop", *(str(folder / flag) if flag == "sales" else flag for flag in read_table()))
     yield stack
-    for deployment in find_deployments(stack.api, "shop").values():
-        stack.api.ask("DELETE", f"/deployments/{deployment['id']}")
-    for automation in stack.api.ask("POST", "/automations/filter"):
-        if automation["name"].startswith("shop."):
-            stack.api.ask("DELETE", f"/automations/{automation['id']}")
+    undeploy(stack, "shop")
 
 
 def wait_for(store: Path, pattern: str) -> Path:
@@ -52,7 +48,7 @@ def test_the_schedule_follows_the_table_and_predictions_improve(shop: Stack, fol
     shutil.copy(list_months(folder)[-1], inbox / "newest.csv")
     shutil.rmtree(folder / "sales")
     slopes, errors = [], []
-    for months in (6, 12, 18):
+    for months in (6, 18):
         write_months(folder, months)
         shop.api.wait(shop.api.trigger({}, "retrain/shop.weekly-retrain"), "Completed")
         champion = json.loads((store / "champion.json").read_bytes())["version"]
@@ -60,8 +56,8 @@ def test_the_schedule_follows_the_table_and_predictions_improve(shop: Stack, fol
         errors.append(measure_error(wait_for(store, f"predictions/{champion}-*/newest.predictions.csv")))
     assert true_slope(6) == 2
     assert true_slope(18) == 3
-    assert slopes == pytest.approx([2.0, 2.85, 3.0], abs=0.05)
-    assert errors == pytest.approx([107, 23, 20], abs=5)
+    assert slopes == pytest.approx([2.0, 3.0], abs=0.05)
+    assert errors == pytest.approx([107, 20], abs=5)
     schedules = find_deployments(shop.api, "shop")["weekly-retrain"]["schedules"]
     assert [schedule["slug"] for schedule in schedules] == ["weekly"]
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.deployments.helpers import Stack, eventually
-from tests.deployments.test_models import deploy, find_deployments
+from tests.deployments.helpers import Api, Stack, eventually
+from tests.deployments.terminal import deploy, undeploy
 from tests.life import LARGE, SMALL, write_month
 
-pytestmark = [pytest.mark.usefixtures("silenced"), pytest.mark.timeout(900)]  # months take more than a moment
+pytestmark = [pytest.mark.xdist_group("models"), pytest.mark.timeout(900)]  # months take more than a moment
 TABLE = ["--dataset.features", "area", "--dataset.target", "price", "--dataset.key", "id", "--dataset.time", "sold_on"]
 
 
@@ -25,15 +25,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def homes(stack: Stack, folder: Path) -> Iterator[Stack]:
-    """The stack, which has the model homes besides."""
+    """The stack, which has the models homes and flats besides."""
     write_month(folder, "2026-01", 300, SMALL)  # A deployment needs a source that exists.
     deploy(stack, "--name", "homes", "--dataset.source", str(folder / "sales"), *TABLE)
+    deploy(stack, "--name", "flats")
     yield stack
-    for deployment in find_deployments(stack.api, "homes").values():
-        stack.api.ask("DELETE", f"/deployments/{deployment['id']}")
-    for automation in stack.api.ask("POST", "/automations/filter"):
-        if automation["name"].startswith("homes."):
-            stack.api.ask("DELETE", f"/automations/{automation['id']}")
+    for name in ("homes", "flats"):
+        undeploy(stack, name)
+
+
+def find_runs(api: Api) -> set[str]:
+    """The runs of trainings and predictions of other models than homes that an event or a click asked for."""
+    found = set()
+    for deployment in ("retrain/weekly-retrain", "predict/daily-predict"):
+        flow, _, ending = deployment.partition("/")
+        for name in (deployment, f"{flow}/flats.{ending}"):
+            wanted = {"id": {"any_": [api.deployment(name)["id"]]}}
+            asked = api.ask("POST", "/flow_runs/filter", deployments=wanted)
+            found |= {run["id"] for run in asked if not run["auto_scheduled"]}
+    return found
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:
@@ -54,6 +64,7 @@ def measure_error(predictions: Path, sold: Path) -> float:
 def test_a_drift_is_noticed_learned_and_kept_to(homes: Stack, folder: Path) -> None:
     store, place = homes.store.with_name("store-homes"), homes.log.parent
     api = homes.api
+    of_others = find_runs(api)
 
     def run(deployment: str) -> None:
         name = f"{deployment.rpartition('-')[2]}/homes.{deployment}"
@@ -70,14 +81,19 @@ def test_a_drift_is_noticed_learned_and_kept_to(homes: Stack, folder: Path) -> N
         entries = json.loads((store / "actuals" / "index.json").read_bytes())["entries"]
         return {Path(entry["source"]).stem: entry["results"][0] for entry in entries}
 
+    def wait_for_batch(version: str, month: str) -> None:
+        pattern = f"predictions/{version}-*/{month}.predictions.csv"
+        (file,) = eventually(lambda: list(store.glob(pattern)), "the new champion predicts")
+        eventually(lambda: (file.parent / "manifest.json").exists(), "the batch is complete")
+
     # Four months of small homes are learned from. The fifth is as they were, and errors are as expected.
     for month in ("2026-01", "2026-02", "2026-03", "2026-04", "2026-05"):
         write_month(folder, month, 300, SMALL)
     (folder / "sales" / "2026-05.csv").rename(folder / "2026-05.csv")
+    put("ask", "2026-05", "inbox-homes")
     run("weekly-retrain")
     first = champion()
-    put("ask", "2026-05", "inbox-homes")
-    run("daily-predict")
+    wait_for_batch(first, "2026-05")
     put("sold", "2026-05", "actuals-homes")
     run("daily-actuals")
     kept = performance()["2026-05"]
@@ -99,9 +115,7 @@ def test_a_drift_is_noticed_learned_and_kept_to(homes: Stack, folder: Path) -> N
     # The pointer decides, and its line of the log comes after it.
     entry = eventually(lambda: find_promotion(store, champion()), "the promotion is logged")
     assert entry["by"].startswith("homes.weekly-retrain by the automation homes.")
-    pattern = f"predictions/{champion()}-*/2026-08.predictions.csv"
-    (again,) = eventually(lambda: list(store.glob(pattern)), "the new champion predicts")
-    eventually(lambda: (again.parent / "manifest.json").exists(), "the batch is complete")
+    wait_for_batch(champion(), "2026-08")
 
     # The actual values of the last prediction arrive: the new champion is as good as expected, the old one is not.
     put("sold", "2026-08", "actuals-homes")
@@ -116,3 +130,4 @@ def test_a_drift_is_noticed_learned_and_kept_to(homes: Stack, folder: Path) -> N
     alarms = [(alarm["action"], alarm["version"]) for alarm in read_lines(store / "alarms.jsonl")]
     assert len(alarms) == len(set(alarms))
     assert {action for action, _ in alarms} == {"drift.detected"}
+    assert find_runs(api) == of_others, "no other model was trained, or predicted, by these events"

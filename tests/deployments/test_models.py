@@ -10,39 +10,26 @@ import pytest
 
 from linear_neuron.tasks.registry.promotion import EVENT
 from tests.deployments.helpers import CLEAN, QUICK, Api, Stack, eventually
+from tests.deployments.terminal import deploy, find_deployments, undeploy
 
-pytestmark = pytest.mark.usefixtures("silenced")
-FLOWS = {
-    "weekly-retrain": "retrain",
-    "daily-predict": "predict",
-    "daily-actuals": "actuals",
-    "promote": "promote",
-    "rollback": "rollback",
-    "backtest": "backtest",
-}
+pytestmark = pytest.mark.xdist_group("models")
 OWN_TABLE = ("--dataset.source", "sales/*.csv", "--dataset.features", "area", "--dataset.target", "price")
 OWN = {"source": "sales/*.csv", "features": ["area"], "target": "price"}
 ALWAYS = {"force": True, "promotion": {"mode": "always"}}
 
 
-def deploy(stack: Stack, *arguments: str, **settings: str) -> None:
-    """Deploy as in a terminal beside the stack, which is found by its store."""
-    command = [sys.executable, "-m", "linear_neuron", "deploy", *arguments]
+def run_beside(stack: Stack, *arguments: str) -> str:
+    """Run a command as in a terminal beside the stack, which is found by its store; return what it prints."""
     done = subprocess.run(
-        command,
-        env=CLEAN | stack.settings | settings,
+        [sys.executable, "-m", "linear_neuron", *arguments],
+        env=CLEAN | stack.settings,
         cwd=stack.log.parent,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-
-
-def find_deployments(api: Api, name: str) -> dict[str, dict[str, Any]]:
-    """The deployments of a model, or of the one without a name, by their names in prefect.yaml."""
-    prefix = f"{name}." if name else ""
-    return {ending: api.deployment(f"{flow}/{prefix}{ending}") for ending, flow in FLOWS.items()}
+    return done.stdout
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +44,11 @@ def models(stack: Stack, unnamed: dict[str, dict[str, Any]]) -> Iterator[Stack]:
     table = stack.log.parent / "sales" / "january.csv"
     table.parent.mkdir()
     table.write_text("area,price\n" + "".join(f"{area},{3 * area + area % 7}\n" for area in range(20, 220)))
-    deploy(stack, "--name", "sales", *OWN_TABLE, "--columns", "area=m2")
-    deploy(stack, "--name", "rent", "--training.epochs", "2", PREFECT_API_URL=stack.api.url)
+    run_beside(stack, "deploy", "--name", "sales", *OWN_TABLE, "--columns", "area=m2")
+    deploy(stack, "--name", "rent", "--training.epochs", "2")
     yield stack
     for name in ("sales", "rent"):
-        for deployment in find_deployments(stack.api, name).values():
-            stack.api.ask("DELETE", f"/deployments/{deployment['id']}")
-    for automation in stack.api.ask("POST", "/automations/filter"):
-        if automation["name"].startswith(("sales.", "rent.")):
-            stack.api.ask("DELETE", f"/automations/{automation['id']}")
+        undeploy(stack, name)
 
 
 def find_predicts(api: Api) -> list[str]:
@@ -138,36 +121,10 @@ def check_that_all_says_the_name(api: Api, run: str, name: str) -> None:
 
 def test_a_run_on_the_command_line_is_of_the_named_model(models: Stack) -> None:
     (version,) = (models.store.with_name("store-rent") / "models").iterdir()
-    command = [sys.executable, "-m", "linear_neuron", "promote", version.name, "--name", "rent", "--reason", "good"]
-    done = subprocess.run(
-        command, env=CLEAN | models.settings, cwd=models.log.parent, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.startswith(f"rent: {version.name} is the champion since "), done.stderr
+    said = run_beside(models, "promote", version.name, "--name", "rent", "--reason", "good")
+    assert said.startswith(f"rent: {version.name} is the champion since ")
     runs = models.api.ask("POST", "/flow_runs/filter", flow_runs={"tags": {"all_": ["linear-neuron", "rent"]}})
     assert f"rent: promote {version.name}" in {run["name"] for run in runs}
-
-
-def test_drift_starts_only_the_training_of_its_own_model(models: Stack) -> None:
-    folder = models.log.parent
-    models.api.wait(models.api.trigger(ALWAYS, "retrain/rent.weekly-retrain"), "Completed")
-    (folder / "drifted").mkdir()
-    (folder / "drifted" / "rows.csv").write_text("RM\n" + "9.5\n" * 200)
-    before = find_retrains(models.api)
-    batch = {"inputs": [str(folder / "drifted")]}
-    models.api.wait(models.api.trigger({"batch": batch}, "predict/rent.daily-predict"), "Completed")
-    (again,) = eventually(lambda: find_retrains(models.api) - before, "a training after the drift")
-    assert again.startswith("rent.")
-    models.api.wait(again.removeprefix("rent."), "Completed")
-
-
-def find_retrains(api: Api) -> set[str]:
-    """Which trainings nobody but an event or a click asked for: the prefix of the model and the id of each run."""
-    found = set()
-    for name in ("", "sales.", "rent."):
-        deployment = api.deployment(f"retrain/{name}weekly-retrain")["id"]
-        asked = api.ask("POST", "/flow_runs/filter", deployments={"id": {"any_": [deployment]}})
-        found |= {f"{name}{run['id']}" for run in asked if not run["auto_scheduled"]}
-    return found
 
 
 def test_a_deployment_of_an_impossible_name_runs_nothing(models: Stack, tmp_path: Path) -> None:

@@ -16,26 +16,9 @@ from prefect.workers.process import ProcessWorker
 
 from linear_neuron.deployments.worker import NeuronWorker
 from tests.deployments.helpers import CLEAN, ENDLESS, QUICK, Api, Stack, Webhook, eventually, free_port
+from tests.deployments.terminal import deploy
 
 pytestmark = pytest.mark.usefixtures("silenced")
-
-
-def test_scheduled_run_is_completed_by_the_worker(stack: Stack) -> None:
-    since = datetime.now(UTC)
-    schedule = stack.api.schedule(count=1)
-    (run,) = eventually(lambda: stack.api.scheduled(since), "the scheduler inserts the run")
-    assert run["created_by"]["type"] == "SCHEDULE"
-    completed = stack.api.wait(run["id"], "Completed")
-    assert completed["name"] == f"retrain RM custom {datetime.now(UTC):%Y-%m-%d}"
-    stack.api.ask("DELETE", schedule)
-
-
-def test_second_trigger_is_cancelled_with_the_reason(stack: Stack) -> None:
-    runs = [stack.api.trigger({"training": {"epochs": 500}}) for _ in range(2)]
-    finished = [stack.api.wait(run, "Completed", "Cancelled") for run in runs]
-    assert sorted(run["state_name"] for run in finished) == ["Cancelled", "Completed"]
-    (cancelled,) = [run for run in finished if run["state_name"] == "Cancelled"]
-    assert cancelled["state"]["message"] == "Deployment concurrency limit reached."
 
 
 def test_no_click_is_lost_on_a_busy_database(stack: Stack) -> None:
@@ -48,16 +31,20 @@ def test_no_click_is_lost_on_a_busy_database(stack: Stack) -> None:
     assert "database is locked" not in (stack.store / "prefect/server.log").read_text()
 
 
-def test_killed_run_crashes_alerts_and_frees_its_slot(stack: Stack, webhook: Webhook) -> None:
-    run = stack.api.trigger(ENDLESS)
-    running = stack.api.wait(run, "Running")
+def test_of_two_triggers_one_runs_and_killed_frees_its_slot(stack: Stack, webhook: Webhook) -> None:
+    runs = [stack.api.wait(run, "Running", "Cancelled") for run in [stack.api.trigger(ENDLESS) for _ in range(2)]]
+    cancelled, running = sorted(runs, key=lambda run: str(run["state_name"]))
+    assert (cancelled["state_name"], running["state_name"]) == ("Cancelled", "Running")
+    assert cancelled["state"]["message"] == "Deployment concurrency limit reached."
+    assert not stack.api.is_free()
+    run = running["id"]
     pid = eventually(lambda: stack.api.run(run)["infrastructure_pid"], "the worker knows the process")
     os.kill(int(pid), signal.SIGKILL)
     crashed = stack.api.wait(run, "Crashed")
     alert = eventually(lambda: [text for text in webhook.texts if run in text], "an alert")[0]
     assert alert.startswith(f"{running['name']}: Crashed\n{crashed['state']['message']}\n")
     assert f"http://127.0.0.1:{stack.port}/runs/flow-run/{run}" in alert
-    stack.api.wait(stack.api.trigger(QUICK), "Completed")
+    assert stack.api.is_free()
 
 
 def test_a_late_run_and_a_failed_one_alert_with_the_reason(stack: Stack, webhook: Webhook) -> None:
@@ -84,14 +71,6 @@ def test_an_alarm_is_sent_and_the_log_says_who(stack: Stack, webhook: Webhook) -
     assert entry["by"] == f"weekly-retrain by hand, run {run['name']}"
 
 
-def test_a_new_champion_has_the_inbox_predicted(stack: Stack) -> None:
-    (stack.log.parent / "inbox" / "homes.csv").write_text("id,RM\n007,6\n")
-    always = {"force": True, "promotion": {"mode": "always"}} | QUICK
-    stack.api.wait(stack.api.trigger(always), "Completed")
-    found = eventually(lambda: list(stack.store.glob("predictions/*/homes.predictions.csv")), "predictions")
-    assert found[0].read_text().startswith("id,RM,prediction,")
-
-
 def deployed(api: Api) -> dict[str, Any]:
     """What a deploy makes, but for the time of it."""
     deployment = api.deployment()
@@ -112,16 +91,6 @@ def deployed(api: Api) -> dict[str, Any]:
     }
 
 
-def redeploy(stack: Stack) -> None:
-    settings = CLEAN | stack.settings | {"PREFECT_API_URL": stack.api.url}
-    subprocess.run(
-        [sys.executable, "-m", "linear_neuron.deployments.cli", "deploy"],
-        env=settings,
-        check=True,
-        cwd=stack.log.parent,
-    )
-
-
 def test_second_deploy_only_removes_what_left_the_files(stack: Stack) -> None:
     before = deployed(stack.api)
     assert "{{" not in str(before["deployment"])
@@ -132,7 +101,7 @@ def test_second_deploy_only_removes_what_left_the_files(stack: Stack) -> None:
     known = before["automations"][0]
     stack.api.ask("POST", "/automations/", name="linear-neuron x", trigger=known["trigger"], actions=known["actions"])
 
-    redeploy(stack)
+    deploy(stack)
 
     assert deployed(stack.api) == before
 
@@ -144,7 +113,7 @@ def test_deploy_keeps_schedules_added_or_paused_in_the_ui(stack: Stack) -> None:
     (added,) = stack.api.ask("POST", path, [{"schedule": {"cron": "0 12 * * *", "timezone": "UTC"}, "active": True}])
     stack.api.ask("PATCH", weekly, active=False)
 
-    redeploy(stack)
+    deploy(stack)
 
     active = {schedule["schedule"]["cron"]: schedule["active"] for schedule in stack.api.ask("GET", path)}
     assert active == {"0 6 * * MON": False, "0 12 * * *": True}
@@ -158,7 +127,7 @@ def test_silent_runs_crash_within_two_minutes(stack: Stack, silenced: dict[str, 
         assert "No heartbeat for 90 seconds" in state["message"]
         assert datetime.fromisoformat(state["timestamp"]) - killed < timedelta(minutes=2)
     for name in ("powerless-retrain", "workerless-retrain"):
-        stack.api.wait(stack.api.trigger(QUICK, f"retrain/{name}"), "Completed")
+        assert stack.api.is_free(f"retrain/{name}")
 
 
 def start_another(stack: Stack, port: int, **settings: str) -> str:
@@ -193,7 +162,7 @@ def test_a_run_can_not_name_a_command(stack: Stack, tmp_path: Path) -> None:
 
 def test_deploy_removes_the_variables_of_an_older_pool(stack: Stack) -> None:
     stack.api.ask("PATCH", "/work_pools/linear-neuron", base_job_template=ProcessWorker.get_default_base_job_template())
-    redeploy(stack)
+    deploy(stack)
     pool = stack.api.ask("GET", "/work_pools/linear-neuron")
     assert pool["base_job_template"] == NeuronWorker.get_default_base_job_template()
 
@@ -240,4 +209,18 @@ def test_ctrl_c_leaves_no_process_and_keeps_the_state(stack: Stack) -> None:
     assert stopped["state_name"] == "Crashed"
     assert stopped["state"]["message"] == "The worker was stopped while this run was going. Run it again."
     assert deployed(stack.api) == schedules
-    stack.api.wait(stack.api.trigger(QUICK), "Completed")
+    assert stack.api.is_free()
+
+
+def test_a_scheduled_run_is_completed_and_its_champion_predicts(stack: Stack) -> None:
+    (stack.log.parent / "inbox" / "homes.csv").write_text("id,RM\n007,6\n")
+    since = datetime.now(UTC)
+    always = {"force": True, "promotion": {"mode": "always"}} | QUICK
+    schedule = stack.api.schedule(count=1, parameters=always)
+    (run,) = eventually(lambda: stack.api.scheduled(since), "the scheduler inserts the run")
+    assert run["created_by"]["type"] == "SCHEDULE"
+    completed = stack.api.wait(run["id"], "Completed")
+    assert completed["name"] == f"retrain RM custom {datetime.now(UTC):%Y-%m-%d}"
+    found = eventually(lambda: list(stack.store.glob("predictions/*/homes.predictions.csv")), "predictions")
+    assert found[0].read_text().startswith("id,RM,prediction,")
+    stack.api.ask("DELETE", schedule)

@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -32,6 +31,7 @@ from linear_neuron.tasks.parameters import Dataset
 from linear_neuron.tasks.storage.store import Store
 from linear_neuron.tasks.training.training_process import keep_warm
 from tests.deployments.helpers import Stack, Webhook
+from tests.forked import Forked
 from tests.helpers import Run, make_version
 from tests.postgres import Postgres, run_postgres
 
@@ -151,19 +151,20 @@ def s3() -> Iterator[str]:
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Forked]:
+    """What runs `linear-neuron` as a process of its own."""
+    forked = Forked()
+    yield forked
+    forked.close()
+
+
 @pytest.fixture
-def run_cli(server: str, store: Store) -> Run:
+def run_cli(server: str, store: Store, forked: Forked) -> Run:
     """Return what runs `linear-neuron` as a process of its own, against the shared server and an empty store."""
 
     def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", "from linear_neuron.deployments.cli import main; main()", *arguments],
-            env=os.environ | {"PREFECT_API_URL": server} | environment,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
+        return forked.run(arguments, os.environ | {"PREFECT_API_URL": server} | environment, Path.cwd())
 
     return run
 

@@ -1,4 +1,4 @@
-"""The command line as people run it: a process of its own."""
+"""The command line: a process of its own for each command, and a new Python where imports or signals matter."""
 
 import json
 import os
@@ -36,21 +36,20 @@ from linear_neuron.tasks.registry.champion import promote as make_champion
 from linear_neuron.tasks.registry.versions import list_versions, version_folder
 from linear_neuron.tasks.steps import BEAT_SECONDS
 from linear_neuron.tasks.storage.store import Store
-from tests.deployments.helpers import COMMAND, Api, Server, Site, free_port
+from tests.deployments.helpers import Api, Server, Site, free_port
+from tests.forked import Forked
 from tests.helpers import Run, make_version
 
 
-def without_server(tmp_path: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """The command where no server is configured, with an empty home."""
-    clean = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
-    return subprocess.run(
-        [sys.executable, "-m", "linear_neuron", *arguments],
-        env=clean | {"PREFECT_HOME": str(tmp_path / "home")} | more,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.fixture
+def without_server(forked: Forked, store: Store, tmp_path: Path) -> Run:
+    """Return what runs the command where no server is configured, with an empty home."""
+
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        clean = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+        return forked.run(arguments, clean | {"PREFECT_HOME": str(tmp_path / "home")} | more, tmp_path)
+
+    return run
 
 
 def test_retrain_prints_a_summary_and_the_folder_last(run_cli: Run, store: Store) -> None:
@@ -64,21 +63,21 @@ def test_retrain_prints_a_summary_and_the_folder_last(run_cli: Run, store: Store
     assert "Epoch 2 of 2: loss " in done.stderr
 
 
-def test_help_tells_every_parameter_and_imports_nothing_heavy(run_cli: Run) -> None:
-    message = run_cli("retrain", "--help").stdout
+def test_help_tells_every_parameter_and_imports_nothing_heavy() -> None:
+    code = "import atexit, sys; atexit.register(lambda: print(sorted(sys.modules))); "
+    code += "from linear_neuron.deployments.cli import main; main()"
+    help_of_retrain = [sys.executable, "-c", code, "retrain", "--help"]
+    message, modules = subprocess.check_output(help_of_retrain, text=True).rsplit("[", 1)
     for flag in ("--dataset.source", "--training.epochs", "--training.learning-rate", "--table.values", "--store"):
         assert flag in message
     assert "From 1 to" in message
-    heavy = "{'prefect', 'keras', 'pandas', 'numpy', 'polars'}"
-    code = f"import sys, linear_neuron.deployments.cli; sys.exit(bool({heavy} & sys.modules.keys()))"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert [heavy for heavy in ("prefect", "keras", "pandas", "numpy", "polars") if f"'{heavy}'" in modules] == []
+    assert "'cyclopts'" in modules
 
 
 @pytest.mark.parametrize("flow", [predict, promote, reproduce, retrain, rollback], ids=lambda flow: flow.name)
-def test_help_and_form_say_the_same_of_each_parameter_once(flow: Flow[..., Any]) -> None:
-    wide = os.environ | {"COLUMNS": "500"}
-    done = subprocess.run([*COMMAND, flow.name, "--help"], env=wide, capture_output=True, text=True, check=True)
-    shown = " ".join(done.stdout.split())
+def test_help_and_form_say_the_same_of_each_parameter_once(flow: Flow[..., Any], run_cli: Run) -> None:
+    shown = " ".join(run_cli(flow.name, "--help", COLUMNS="500").stdout.split())
     schema = parameter_schema(flow)
     fields = [*schema.properties.values()]
     fields += [field for group in schema.definitions.values() for field in group["properties"].values()]
@@ -207,8 +206,8 @@ def test_reproduce_exits_with_0_when_the_weights_agree(run_cli: Run, store: Stor
     assert done.stdout == f"Reproduced bit for bit: {version}, MEDV = 3.3428 * RM + 1.2761.\n"
 
 
-def test_a_run_without_a_server_is_plain_and_says_so(store: Store, tmp_path: Path) -> None:
-    done = without_server(tmp_path, "retrain", "--training.epochs", "2", "--dataset.source", "package")
+def test_a_run_without_a_server_is_plain_and_says_so(store: Store, tmp_path: Path, without_server: Run) -> None:
+    done = without_server("retrain", "--training.epochs", "2", "--dataset.source", "package")
     assert done.returncode == 0, done.stderr
     (version,) = list_versions(store)
     assert done.stdout.splitlines()[-1] == str(version_folder(store, version))
@@ -218,7 +217,7 @@ def test_a_run_without_a_server_is_plain_and_says_so(store: Store, tmp_path: Pat
     assert len(lines) <= 12
     assert "http" not in done.stderr
     assert not list(tmp_path.rglob("*.db")), "no server was started"
-    again = without_server(tmp_path, "retrain", "--training.epochs", "2", "--dataset.source", "package")
+    again = without_server("retrain", "--training.epochs", "2", "--dataset.source", "package")
     assert f"Nothing has changed since {version}, " in again.stdout
     assert "Nothing has changed" not in again.stderr, "it is said once"
     assert again.stdout.endswith(done.stdout.lstrip())
@@ -240,36 +239,38 @@ def stack_file(store: Store, url: str) -> Iterator[None]:
         yield
 
 
-def test_a_run_is_recorded_at_the_stack_that_is_up_on_the_store(store: Store, server: str, tmp_path: Path) -> None:
+def test_a_run_is_recorded_at_the_stack_that_is_up_on_the_store(store: Store, server: str, without_server: Run) -> None:
     with stack_file(store, server):
-        done = without_server(tmp_path, "promote", "a", "--reason", str(store.root))
+        done = without_server("promote", "a", "--reason", str(store.root))
     assert done.returncode == 0, done.stderr
     assert "not recorded" not in done.stderr
     (run,) = runs_of(server, store)
     assert (run["name"], run["tags"], run["state_name"]) == ("promote a", ["linear-neuron"], "Completed")
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", "null"])
-def test_a_stack_that_does_not_answer_is_ignored(store: Store, server: str, tmp_path: Path, content: str) -> None:
+def test_a_stack_that_does_not_answer_is_ignored(store: Store, server: str, without_server: Run) -> None:
     with stack_file(store, f"http://127.0.0.1:{free_port()}/api"):
         promote = ("promote", "a", "--reason", str(store.root))
-        assert "not recorded" in without_server(tmp_path, *promote).stderr
-        (store.root / UP_FILE).write_text(content)
-        assert "not recorded" in without_server(tmp_path, *promote).stderr
+        assert "not recorded" in without_server(*promote).stderr
+        for content in ("{", "[]", "{}", "null"):
+            (store.root / UP_FILE).write_text(content)
+            assert "not recorded" in without_server(*promote).stderr, content
     assert runs_of(server, store) == []
 
 
-def test_stranger_at_the_port_of_a_dead_stack_gets_no_request(store: Store, tmp_path: Path) -> None:
+def test_stranger_at_the_port_of_a_dead_stack_gets_no_request(store: Store, without_server: Run) -> None:
     stranger = Site()
     with stack_file(store, f"{stranger.url}api"):
         pass  # Its lock is free again, as after a kill; its file is left, and its process id belongs to another.
-    done = without_server(tmp_path, "promote", "a", PREFECT_API_AUTH_STRING="admin:s3cret")
+    done = without_server("promote", "a", PREFECT_API_AUTH_STRING="admin:s3cret")
     stranger.close()
     assert "not recorded" in done.stderr
     assert stranger.asked == []
 
 
-def test_a_profile_that_names_an_api_comes_before_the_stack(store: Store, server: str, tmp_path: Path) -> None:
+def test_a_profile_that_names_an_api_comes_before_the_stack(
+    store: Store, server: str, tmp_path: Path, without_server: Run
+) -> None:
     (tmp_path / "health").touch()
     stack = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(tmp_path)))
     threading.Thread(target=stack.serve_forever, daemon=True).start()  # It is healthy, and could record nothing.
@@ -277,26 +278,26 @@ def test_a_profile_that_names_an_api_comes_before_the_stack(store: Store, server
     home.mkdir()
     (home / "profiles.toml").write_text(f'active = "mine"\n[profiles.mine]\nPREFECT_API_URL = "{server}"\n')
     with stack_file(store, f"http://127.0.0.1:{stack.server_port}"):
-        assert without_server(tmp_path, "promote", "a", "--reason", str(store.root)).returncode == 0
+        assert without_server("promote", "a", "--reason", str(store.root)).returncode == 0
     assert len(runs_of(server, store)) == 1
     stack.shutdown()
     stack.server_close()
 
 
-def test_an_api_that_does_not_answer_is_one_sentence_and_status_2(store: Store, tmp_path: Path) -> None:
+def test_an_api_that_does_not_answer_is_one_sentence_and_status_2(without_server: Run) -> None:
     url = f"http://127.0.0.1:{free_port()}/api"
-    done = without_server(tmp_path, "rollback", PREFECT_API_URL=url)
+    done = without_server("rollback", PREFECT_API_URL=url)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"linear-neuron: No Prefect API answers at {url}")
     assert done.stderr.count("\n") == 1
 
 
 def test_an_api_that_refuses_us_is_one_sentence_and_status_2(
-    store: Store, tmp_path: Path, guarded_server: Server
+    store: Store, guarded_server: Server, without_server: Run
 ) -> None:
     with stack_file(store, guarded_server.url):
-        done = without_server(tmp_path, "promote", "a")
-        allowed = without_server(tmp_path, "promote", "a", PREFECT_API_AUTH_STRING=guarded_server.auth)
+        done = without_server("promote", "a")
+        allowed = without_server("promote", "a", PREFECT_API_AUTH_STRING=guarded_server.auth)
     assert (done.returncode, done.stdout) == (2, "")
     assert (
         f"The Prefect API at {guarded_server.url} refuses us (status 401): set PREFECT_API_AUTH_STRING" in done.stderr
@@ -306,8 +307,8 @@ def test_an_api_that_refuses_us_is_one_sentence_and_status_2(
 
 
 @pytest.mark.parametrize("recorded", [True, False])
-def test_an_error_is_said_once(store: Store, run_cli: Run, tmp_path: Path, recorded: bool) -> None:
-    run = run_cli if recorded else partial(without_server, tmp_path)
+def test_an_error_is_said_once(run_cli: Run, without_server: Run, recorded: bool) -> None:
+    run = run_cli if recorded else without_server
     wrong = run("retrain", "--dataset.source", "package", "--dataset.features", "ROOMS")
     assert wrong.returncode == 2
     assert wrong.stderr.count("no feature 'ROOMS'") == 1
@@ -335,9 +336,9 @@ def test_ctrl_c_in_mid_training_leaves_nothing(store: Store, tmp_path: Path) -> 
         os.killpg(run.pid, 0)
 
 
-def test_verbose_says_more(store: Store, tmp_path: Path) -> None:
+def test_verbose_says_more(without_server: Run) -> None:
     arguments = ("retrain", "--training.epochs", "1000", "--dataset.source", "package", "--force")
-    quiet, verbose = (without_server(tmp_path, *arguments, *more).stderr for more in ((), ("--verbose",)))
+    quiet, verbose = (without_server(*arguments, *more).stderr for more in ((), ("--verbose",)))
     assert "Epoch 1000 of 1000" in quiet
     assert "Epoch 500 of 1000" not in quiet
     assert "Epoch 500 of 1000" in verbose
@@ -381,10 +382,8 @@ def test_the_package_is_a_command_and_tells_its_version(tmp_path: Path) -> None:
     assert done.stdout == "0.1.0\n"
 
 
-def test_a_shell_can_be_taught_to_complete(tmp_path: Path) -> None:
-    shell = os.environ | {"HOME": str(tmp_path), "SHELL": "/bin/bash"}
-    command = [sys.executable, "-m", "linear_neuron", "--install-completion"]
-    subprocess.run(command, env=shell, capture_output=True, check=True)
+def test_a_shell_can_be_taught_to_complete(tmp_path: Path, run_cli: Run) -> None:
+    assert run_cli("--install-completion", HOME=str(tmp_path), SHELL="/bin/bash").returncode == 0
     (script,) = [path for path in tmp_path.rglob("*") if path.is_file() and "rollback" in path.read_text()]
     subprocess.run(["bash", "-n", str(script)], check=True)
 

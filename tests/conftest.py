@@ -20,9 +20,7 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"  # See linear_neuron.tasks.scoring.run.
 
-from moto.server import ThreadedMotoServer
 from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 from upath import UPath
 
 from linear_neuron.flows.retrain import retrain
@@ -72,6 +70,8 @@ def warm_trainer() -> None:
 @pytest.fixture(scope="session")
 def server() -> Iterator[str]:
     """The API address of a real server on its own database, which flows in this process use too."""
+    from prefect.testing.utilities import prefect_test_harness  # It imports all of the server.
+
     # A flow waits up to a second for its heartbeat thread to end; the stack's tests have heartbeats.
     with ExitStack() as stack:
         with pytest.MonkeyPatch.context() as patch:
@@ -138,6 +138,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterato
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The URL of a bucket on a real S3-speaking server on loopback."""
+    from moto.server import ThreadedMotoServer
+
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # It would log each of many thousand requests.
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

@@ -1,12 +1,14 @@
 """Two runs that predict files of one folder at the same time."""
 
 import json
+import logging
 import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ from linear_neuron.tasks.registry.champion import promote
 from linear_neuron.tasks.registry.verify import verify
 from linear_neuron.tasks.scoring.batch import publish_batch, read_manifest
 from linear_neuron.tasks.storage.store import Store, locate
+from tests.flows.helpers import wait_until
 from tests.helpers import make_version
 
-RUN = """
-import json, logging, sys
+PAUSED = """
+import json, sys
 import linear_neuron.flows.predict as module
 from linear_neuron.tasks.parameters import Batch
 
@@ -31,82 +34,55 @@ def wait(*given):
     sys.stdin.readline()
     return publish(*given)
 
-logging.basicConfig(stream=sys.stdout, force=True)
-publish, batch = module.publish_batch, json.loads(sys.argv[1])
-if sys.argv[2] == "pause":
-    module.publish_batch = wait
-print("ended", module.predict.fn(Batch(**batch)), flush=True)
+publish, module.publish_batch = module.publish_batch, wait
+module.predict.fn(Batch(**json.loads(sys.argv[1])))
 """
 
 
-Start = Callable[..., subprocess.Popen[str]]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Return what starts a run in a process of its own, which may pause before it publishes."""
-    begun: list[subprocess.Popen[str]] = []
-
-    def start(how: str, **batch: Any) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", RUN, json.dumps(batch), how]
-        begun.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
-        return begun[-1]
-
-    yield start
-    for process in begun:
-        with process:
+@contextmanager
+def pause(**batch: Any) -> Iterator[subprocess.Popen[str]]:
+    """Start a run in a process of its own, which waits for a line before it publishes what it has scored."""
+    command = [sys.executable, "-c", PAUSED, json.dumps(batch)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "scored\n"
+            yield process
+        finally:
             process.kill()
-
-
-def read_until(process: subprocess.Popen[str], *marks: str) -> str:
-    """Read what a process says until a line has one of the marks."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if any(mark in line for mark in marks):
-            return line
-    raise AssertionError(f"it ended with {process.wait()}")
 
 
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_run_waits_for_another_of_its_batch(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start, killed: bool
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, killed: bool
 ) -> None:
+    caplog.set_level(logging.INFO, "linear_neuron")
     promote(store, make_version(store, "20260101T000000Z-aaaaaa").version, "by hand")
     sqlite3.connect(tmp_path / "sales.db").close()
     monkeypatch.setenv("LINEAR_NEURON_CONNECTION_SALES", f"sqlite:///{tmp_path}/sales.db")
     for name in "ab":
         (tmp_path / f"{name}.csv").write_text(f"id,RM\n{name},6\n")
     known = {"connection": "sales", "into": "predicted"}
-    first = start("pause", inputs=[str(tmp_path / "a.csv")], **known)
-    read_until(first, "scored")
-    second = start("on", inputs=[str(tmp_path / "b.csv")], **known)
-    line = read_until(second, "Another run writes to", "ended")
-    assert "Another run" in line, "it did not wait"
-    if killed:
-        first.send_signal(signal.SIGKILL)
-    first.communicate("go on\n" if not killed else None)
-    said, _ = second.communicate()
-    assert (first.returncode, second.returncode) == (-signal.SIGKILL if killed else 0, 0)
-    location = said.split()[-1]
+    predict, second = linear_neuron.flows.predict.predict.fn, Batch(inputs=[str(tmp_path / "b.csv")], **known)
+    with pause(inputs=[str(tmp_path / "a.csv")], **known) as first, ThreadPoolExecutor() as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr("linear_neuron.tasks.scoring.batch.WAITING", 0)
+            with pytest.raises(UserError, match="Another run has been writing to"):
+                predict(second)
+        caplog.clear()
+        waiting = pool.submit(predict, second)
+        wait_until(lambda: "Another run writes to" in caplog.text or waiting.done())
+        assert not waiting.done(), "it did not wait"
+        if killed:
+            first.send_signal(signal.SIGKILL)
+        first.communicate("go on\n" if not killed else None)
+        location = waiting.result()
+    assert first.returncode == (-signal.SIGKILL if killed else 0)
     assert [result.source.name for result in read_manifest(location).inputs] == ["a", "b"]
     assert verify(store) == []
     with closing(sqlite3.connect(tmp_path / "sales.db")) as session:
         rows = session.execute("select id from predicted order by id").fetchall()
     assert rows == [("b",)] if killed else rows == [("a",), ("b",)]
-
-
-def test_a_run_that_waits_for_too_long_is_refused(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: Start
-) -> None:
-    promote(store, make_version(store, "20260101T000000Z-aaaaaa").version, "by hand")
-    (tmp_path / "a.csv").write_text("id,RM\na,6\n")
-    first = start("pause", inputs=[str(tmp_path / "a.csv")])
-    read_until(first, "scored")
-    monkeypatch.setattr("linear_neuron.tasks.scoring.batch.WAITING", 0)
-    with pytest.raises(UserError, match="Another run has been writing to"):
-        linear_neuron.flows.predict.predict.fn(Batch(inputs=[str(tmp_path / "a.csv")]))
-    first.communicate("go on\n")
-    assert first.returncode == 0
 
 
 def test_runs_in_a_bucket_merge_what_they_publish(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,15 +10,29 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from socketserver import StreamRequestHandler, UnixStreamServer
+from threading import Thread
+from typing import Any
 
 from linear_neuron.tasks.training import training_process
 
 SERVED = "from tests.forked import take_order; take_order(); from linear_neuron.deployments.cli import main; main()"
 TRAINING = ("retrain", "reproduce", "backtest")
 TIME = 240  # seconds until a command is killed
+CLIENT = """#!{python} -IS
+import json, os, socket, sys
+if "up" in sys.argv:
+    os.execv({real!r}, [{real!r}, *sys.argv[1:]])
+files = [f"/proc/{{os.getpid()}}/fd/{{number}}" for number in (1, 2)]
+link = socket.socket(socket.AF_UNIX)
+link.connect({address!r})
+link.sendall(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd(), *files]).encode() + b"\\n")
+sys.exit(int(link.recv(9)))
+"""
 IMPORTED = (
     "matplotlib.backends.backend_svg",
     "linear_neuron.deployments.deploy",
@@ -35,6 +49,13 @@ class Forked:
 
     def run(self, arguments: tuple[str, ...], environment: Mapping[str, str], folder: Path) -> "Done":
         """Run `linear-neuron` with arguments in a folder, with nothing but this environment."""
+        with tempfile.TemporaryDirectory(prefix="command-") as scratch:
+            out, err = Path(scratch, "out"), Path(scratch, "err")
+            status = self.order([arguments, dict(environment), str(folder), str(out), str(err)])
+            return subprocess.CompletedProcess(arguments, status, out.read_text(), err.read_text())
+
+    def order(self, order: list[Any]) -> int:
+        """Have a child do what the arguments of `become` say, and return its exit status."""
         if self.process is None:
             self.process = subprocess.Popen(
                 [sys.executable, "-c", SERVED],
@@ -45,13 +66,28 @@ class Forked:
             )
         assert self.process.stdin
         assert self.process.stdout
-        with tempfile.TemporaryDirectory(prefix="command-") as scratch:
-            out, err = Path(scratch, "out"), Path(scratch, "err")
-            order = [arguments, dict(environment), str(folder), str(out), str(err)]
-            self.process.stdin.write(json.dumps(order) + "\n")
-            self.process.stdin.flush()
-            status = int(self.process.stdout.readline())
-            return subprocess.CompletedProcess(arguments, status, out.read_text(), err.read_text())
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    @contextmanager
+    def offer(self) -> Iterator[Path]:
+        """Make a folder with a command `linear-neuron` for shells, one at a time; `up` starts a Python of its own."""
+        order = self.order
+
+        class Handler(StreamRequestHandler):
+            def handle(self) -> None:
+                self.wfile.write(str(order(json.loads(self.rfile.readline()))).encode())
+
+        with tempfile.TemporaryDirectory(prefix="offer-") as folder:
+            address, command = f"{folder}/socket", Path(folder, "linear-neuron")
+            real = str(Path(sys.executable).with_name(command.name))
+            command.write_text(CLIENT.format(python=sys.executable, real=real, address=address))
+            command.chmod(0o755)
+            with UnixStreamServer(address, Handler) as server:
+                Thread(target=server.serve_forever, daemon=True).start()
+                yield Path(folder)
+                server.shutdown()
 
     def close(self) -> None:
         """Let the process end."""
@@ -104,7 +140,7 @@ def become(arguments: list[str], environment: dict[str, str], folder: str, out: 
 
     signal.alarm(TIME)
     for number, path in enumerate((os.devnull, out, err)):
-        file = os.open(path, os.O_RDWR | os.O_CREAT)
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         os.dup2(file, number)
         os.close(file)
     sys.argv = ["linear-neuron", *arguments]

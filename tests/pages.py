@@ -93,8 +93,14 @@ def _read_console(body: str, start: int) -> list[Step]:
     return steps
 
 
-def run_steps(steps: list[Step], folder: Path) -> list[Outcome]:
-    """Run commands in one shell in a folder; a server that is started goes on until the last has ended."""
+def run_steps(steps: list[Step], folder: Path, commands: Path = Path(sys.executable).parent) -> list[Outcome]:
+    """Run commands in one shell in a folder; a server that is started goes on until the last has ended.
+
+    Args:
+        steps: the commands.
+        folder: where they run.
+        commands: the folder with `linear-neuron`.
+    """
     script = ["trap '[ -z \"$UP\" ] || { kill -INT $UP; wait $UP; }' EXIT"]
     results = folder.with_name(f"{folder.name}-results")
     results.mkdir()
@@ -110,7 +116,7 @@ def run_steps(steps: list[Step], folder: Path) -> list[Outcome]:
             script.append(f"{{ {_translate(step.typed)}\n}} {files}")
         script.append(f"echo $? > {results}/{number}.status")
     environment = CLEAN | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]]),
         "PORT": str(free_port()),
         "PREFECT_HOME": str(results / "prefect"),
         "COLUMNS": "120",

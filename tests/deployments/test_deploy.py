@@ -165,6 +165,13 @@ def test_what_can_not_be_deployed_is_one_sentence(
     assert done.stderr.count("\n") == 1
 
 
+@pytest.fixture(scope="module")
+def deployed(server: str) -> str:
+    """The API of the server, which has the deployments without a name."""
+    asyncio.run(deploy())
+    return server
+
+
 def list_database() -> list[Path]:
     """List the files of the server's database."""
     database = Path(urlsplit(PREFECT_API_DATABASE_CONNECTION_URL.value()).path)
@@ -187,14 +194,12 @@ SIGNED = f"https://files.example/a.csv?id=1&X-Amz-Security-Token={PASSWORD}"
 )
 def test_an_address_with_a_password_never_reaches_the_database(
     run_deploy: Callable[..., subprocess.CompletedProcess[str]],
-    server: str,
+    deployed: str,
     deployment: str,
     parameters: dict[str, dict[str, Any]],
 ) -> None:
-    if not httpx.get(f"{server}/deployments/name/{deployment}").is_success:
-        assert run_deploy("deploy").returncode == 0
     with pytest.raises(httpx.HTTPStatusError, match=r"409|422"):
-        Api(server).trigger(parameters, deployment)
+        Api(deployed).trigger(parameters, deployment)
     (flags,) = parameters.values()
     prefix = "--dataset." if "dataset" in parameters else "--"
     call = [
@@ -257,11 +262,10 @@ def test_the_key_of_the_alert_address_is_in_no_field(
     ],
 )
 def test_signed_url_in_the_form_never_reaches_the_database(
-    server: str, deployment: str, parameters: dict[str, dict[str, Any]]
+    deployed: str, deployment: str, parameters: dict[str, dict[str, Any]]
 ) -> None:
-    asyncio.run(deploy())
     with pytest.raises(httpx.HTTPStatusError, match=r"409|422"):
-        Api(server).trigger(parameters, deployment)
+        Api(deployed).trigger(parameters, deployment)
     assert [file for file in list_database() if PASSWORD.encode() in file.read_bytes()] == []
 
 
@@ -274,10 +278,9 @@ def describe_deployed(server: str, name: str) -> object:
     return sorted(facts, key=str), automations
 
 
-@pytest.mark.parametrize("reply", [False, True])
-def test_a_killed_deploy_is_completed_by_the_next(server: str, monkeypatch: pytest.MonkeyPatch, reply: bool) -> None:
-    """Killed before a request, or after it, at a sample of all requests that a deploy makes."""
-    send, count, last = httpx.AsyncClient.send, 0, 10_000
+def test_a_killed_deploy_is_completed_by_the_next(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed before one request, and after another, of all that a deploy makes: a spread sample of two."""
+    send, count, last, reply = httpx.AsyncClient.send, 0, 10_000, False
 
     async def send_some(self: httpx.AsyncClient, *args: Any, **kwargs: Any) -> httpx.Response:
         nonlocal count
@@ -296,7 +299,7 @@ def test_a_killed_deploy_is_completed_by_the_next(server: str, monkeypatch: pyte
     count = 0
     asyncio.run(deploy("killed", given, ["0 5 * * TUE"], "Europe/Berlin"))
     expected, requests = describe_deployed(server, "killed"), count
-    for number in random.Random(1).sample(range(1, requests + 1), 2):  # noqa: S311
+    for number, reply in zip(random.Random(1).sample(range(1, requests + 1), 2), (False, True), strict=True):  # noqa: S311, B007
         asyncio.run(undeploy("killed"))
         count, last = 0, number
         with pytest.raises(KeyboardInterrupt):

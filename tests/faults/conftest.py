@@ -1,14 +1,14 @@
-"""Worlds to break, each with a process of its own, and the table of what was done to them."""
+"""Two worlds to break, each with a process of its own, and the table of what was done to them."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.faults.matrix import MANY, TRIED, World, make_table
+from tests.faults.matrix import TRIED, World, make_table
 from tests.faults.zygote import Zygote
 
-WORLDS = 2 if MANY else 1  # at a time; in each a scenario is first run undisturbed
+WORLDS = 2  # at a time, one a core
 
 
 @pytest.fixture(scope="session")

@@ -235,9 +235,10 @@ def attempt(world: World, scenario: Scenario, fault: Fault, expected: dict[str, 
 
 
 def explore(worlds: list[World], scenario: Scenario, kinds: set[Kind], sample: int = 10_000) -> list[str]:
-    """Do to a scenario what can be done to it, or a sample of that, in all worlds at a time, and count it."""
+    """Do to a scenario what can be done to it, or a sample of that, and count it; many in all worlds at a time."""
     seed = int(os.environ.get("SEED", "1"))
     wanted = int(os.environ.get("FAULTS", "0")) // (2 * len(SCENARIOS) + 1)  # in each test
+    worlds = worlds if MANY else worlds[:1]  # In each the scenario is first run undisturbed.
     print(f"seed {seed}")  # noqa: T201
 
     def work(world: World, share: int) -> list[tuple[Fault, list[Harm]]]:

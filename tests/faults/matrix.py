@@ -391,6 +391,8 @@ SCENARIOS = [
     Scenario("actuals", "actuals", ACTUALS, corrected_actuals),
     Scenario("predict to Parquet", "predict", PREDICT | {"format": "parquet"}, inbox),
 ]
+SOME = ("promote", "clean", "predict again", "actuals")  # which take most of the steps of the others
+ON_S3 = [scenario for scenario in SCENARIOS if MANY or scenario.name in SOME]
 # Of these a sample is tried for every change, since much of what they do is in the ones above.
 MORE = [
     Scenario(

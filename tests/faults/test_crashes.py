@@ -3,7 +3,7 @@
 import pytest
 
 from tests.faults.faults import Kind
-from tests.faults.matrix import MANY, MORE, RETRAIN, SCENARIOS, TRAINING, Scenario, World, explore
+from tests.faults.matrix import MANY, MORE, ON_S3, RETRAIN, SCENARIOS, TRAINING, Scenario, World, explore
 
 KILLS: set[Kind] = {"step", "torn write"}
 REQUESTS: set[Kind] = {"request", "reply", "lost reply"}
@@ -17,7 +17,7 @@ def test_a_kill_at_any_step_loses_nothing(worlds: list[World], scenario: Scenari
     assert not found, "\n".join(found)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
+@pytest.mark.parametrize("scenario", ON_S3, ids=str)
 def test_a_kill_at_any_request_loses_nothing(s3_worlds: list[World], scenario: Scenario) -> None:
     found = explore(s3_worlds, scenario, REQUESTS, sample=4)
     assert not found, "\n".join(found)

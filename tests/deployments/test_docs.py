@@ -10,7 +10,7 @@ import pytest
 
 from linear_neuron.deployments.cli import app
 from tests.forked import Forked
-from tests.pages import ROOT, find_difference, read_steps, run_steps
+from tests.pages import ROOT, agrees, find_difference, read_steps, run_steps
 
 NEW_PYTHON = ("README.md", "store.md")
 COMMANDS = Path(sys.executable).parent
@@ -40,6 +40,21 @@ def test_commands_print_what_the_page_shows(page: Path, tmp_path: Path, forked: 
     differences = [find_difference(step, outcome) for step, outcome in zip(steps, outcomes, strict=True)]
     shown = "\n\n".join(filter(None, differences))
     assert not shown, f"`python -m tests.pages {name_page(page)}` writes what is printed into the page:\n{shown}"
+
+
+@pytest.mark.parametrize(
+    ("printed", "same"),
+    [
+        ("price = 4.2389 * area\nMSE 5,705", True),
+        ("price = 4.2439 * area\nMSE 5,705", False),
+        ("price = 4.2389 * area\nMSE 5,709", False),
+        ("price = 4.2389 * rooms\nMSE 5,705", False),
+        ("price = 4.2389 * area\n7 more\nMSE 5,705", False),
+    ],
+)
+def test_numbers_of_a_page_are_close_and_words_the_same(printed: str, same: bool) -> None:
+    assert agrees(["price = 4.2392 * area", "MSE 5,704"], printed) is same
+    assert agrees(["...", "price = 4.2392 * area", "MSE 5,704"], f"Data 1.5\n{printed}") is same
 
 
 def read_inline_commands() -> list[str]:

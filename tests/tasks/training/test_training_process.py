@@ -146,7 +146,7 @@ def wait_for_end(pid: int) -> None:
         time.sleep(0.1)
 
 
-def test_the_process_ends_when_whoever_asked_was_killed() -> None:
+def test_an_idle_process_ends_when_whoever_asked_is_stopped() -> None:
     imports = "import time; from linear_neuron.tasks.training.training_process import Trainer"
     code = f"{imports}; print(Trainer()._process.pid, flush=True); time.sleep(60)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as asker:
@@ -156,7 +156,7 @@ def test_the_process_ends_when_whoever_asked_was_killed() -> None:
     wait_for_end(trainer)
 
 
-def test_the_process_ends_in_the_middle_of_an_epoch(tmp_path: Path) -> None:
+def test_a_busy_process_ends_when_whoever_asked_is_killed(tmp_path: Path) -> None:
     code = f"""if True:
         import numpy as np
         from pathlib import Path

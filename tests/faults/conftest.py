@@ -31,9 +31,10 @@ def worlds(zygotes: list[Zygote], tmp_path: Path) -> list[World]:
 
 @pytest.fixture
 def s3_worlds(zygotes: list[Zygote], s3: str, tmp_path: Path) -> list[World]:
-    """Worlds in a bucket."""
+    """Worlds in a bucket, which no other test sees."""
     return [
-        World(zygote, f"{s3}/world{number}", tmp_path / f"scratch{number}") for number, zygote in enumerate(zygotes)
+        World(zygote, f"{s3}/{tmp_path.name}/world{number}", tmp_path / f"scratch{number}")
+        for number, zygote in enumerate(zygotes)
     ]
 
 

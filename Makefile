@@ -20,9 +20,10 @@ up: .venv/done
 	exec $(bin)/linear-neuron up --port $(PORT)
 
 # Two processes, and the tests of one stack or file in one of them, long ones first as tests/conftest.py sorts them.
-# What needs minutes, servers or a browser is left out.
+# What needs minutes, servers or a browser is left out, and the folders of it are not even imported.
 test: .venv/done
-	$(bin)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder -m 'not slow and not on_demand'
+	$(bin)/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder -m 'not slow and not on_demand' \
+		--ignore tests/deployments --ignore tests/faults
 	@echo 'Left out: slow tests, deployments and faults. Run all of them, with coverage, by: make test-all'
 
 # Most tests of servers wait, so there is one process more than CI has cores. At -n 0 the matrix of faults prints its table.

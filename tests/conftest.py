@@ -35,7 +35,9 @@ from tests.postgres import Postgres, run_postgres
 
 TESTS = Path(__file__).parent
 SHARED = ("silenced", "guarded_server", "stack")  # what is started once, so that its tests stay in one process
-LONG = (*SHARED, "models", "server")  # groups that begin first, so that no process is left alone with one at the end
+# Groups that begin first, so that no process is left alone with one at the end. References are Keras, statsmodels, and
+# others that numbers are compared with: they take seconds to import.
+LONG = (*SHARED, "models", "server", "references")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups

@@ -5,7 +5,6 @@ from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 
@@ -33,7 +32,10 @@ def snapshot() -> Snapshot:
     return read_snapshot(DATA, Origin(FILE.sha256, "package"))
 
 
+@pytest.mark.xdist_group("references")
 def test_split_equals_that_of_keras(snapshot: Snapshot) -> None:
+    import keras
+
     cached = Path(os.environ["KERAS_HOME"]) / "datasets" / FILE.name
     cached.parent.mkdir(parents=True, exist_ok=True)
     cached.write_bytes(DATA)

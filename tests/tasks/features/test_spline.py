@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from scipy.interpolate import CubicSpline
 
 from linear_neuron.tasks.errors import UserError
 from linear_neuron.tasks.features.spline import Floats, encode, evaluate, explain_knots, find_knots, to_polynomials
+
+pytestmark = pytest.mark.xdist_group("references")
 
 KNOTS = [1.0, 2.5, 3.0, 7.0, 20.0]
 
@@ -20,6 +21,8 @@ KNOTS = [1.0, 2.5, 3.0, 7.0, 20.0]
     ],
 )
 def test_curve_is_scipys_natural_spline(knots: list[float], weights: list[float]) -> None:
+    from scipy.interpolate import CubicSpline
+
     reference = CubicSpline(knots, [2.0, *(2.0 + weight for weight in weights)], bc_type="natural")
     values = np.linspace(knots[0], knots[-1], 1001)
     curve = evaluate(knots, to_polynomials(knots, weights, level=2.0), values)
@@ -27,6 +30,8 @@ def test_curve_is_scipys_natural_spline(knots: list[float], weights: list[float]
 
 
 def test_curve_is_straight_beyond_the_outer_knots() -> None:
+    from scipy.interpolate import CubicSpline
+
     weights = [3.0, -1.0, 4.0, 2.5]
     reference = CubicSpline(KNOTS, [0, *weights], bc_type="natural")
     polynomials = to_polynomials(KNOTS, weights)

@@ -4,17 +4,14 @@ from itertools import product
 
 import numpy as np
 import pytest
-from scipy.optimize import lsq_linear, nnls
-from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from linear_neuron.tasks.dataset.moments import Moments, measure_moments
 from linear_neuron.tasks.dataset.rows import Floats, Rows
 from linear_neuron.tasks.errors import UserError
 from linear_neuron.tasks.parameters import Training
 from linear_neuron.tasks.training.constraints import FREE, Constraints, find_positive, read_constraints
-from linear_neuron.tasks.training.neuron import train_neuron
+
+pytestmark = pytest.mark.xdist_group("references")
 
 CONVERGED = Training(recipe="converged").resolve(own_table=True)
 NAMES = ["a", "b", "c", "d"]
@@ -35,6 +32,10 @@ def measure(x: Floats, y: Floats, weights: Floats | None = None) -> Moments:
 
 @pytest.mark.parametrize("l2", [1e-6, 0.1, 1.0, 1000.0])
 def test_ridge_is_scikit_learns(l2: float) -> None:
+    from sklearn.linear_model import Ridge
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     x, y = make_rows()
     reference = make_pipeline(StandardScaler(), Ridge(alpha=l2 * len(y), solver="svd")).fit(x, y)
     model = Constraints(l2).solve(measure(x, y))
@@ -66,6 +67,8 @@ def test_ridge_decides_between_columns_that_depend() -> None:
 @pytest.mark.parametrize("l2", [0.0, 0.2])
 @pytest.mark.parametrize("signs", [signs for signs in product((-1, 0, 1), repeat=4) if any(signs)])
 def test_signs_give_the_optimum_that_scipy_finds(signs: tuple[int, ...], l2: float) -> None:
+    from scipy.optimize import lsq_linear
+
     x, y = make_rows()
     constraints = Constraints(l2, dict(zip(NAMES, signs, strict=True)))
     model = constraints.solve(measure(x, y))
@@ -84,6 +87,8 @@ def test_signs_give_the_optimum_that_scipy_finds(signs: tuple[int, ...], l2: flo
 
 
 def test_many_random_problems_are_those_of_nnls() -> None:
+    from scipy.optimize import nnls
+
     rng = np.random.default_rng(0)
     for _ in range(200):
         columns = rng.normal(size=(30, 12)) + rng.normal(size=(30, 1))
@@ -122,6 +127,8 @@ def test_signs_that_bind_are_described_with_their_cost() -> None:
     "constraints", [Constraints(0.5), Constraints(0.1, {"b": 1, "a": 1}), Constraints(0, {"d": -1})]
 )
 def test_neuron_is_trained_to_the_constrained_optimum(constraints: Constraints) -> None:
+    from linear_neuron.tasks.training.neuron import train_neuron
+
     x, y = make_rows()
     moments = constraints.apply(measure(x, y))
     rows = moments.condense()
@@ -138,6 +145,8 @@ def test_neuron_is_trained_to_the_constrained_optimum(constraints: Constraints) 
 
 
 def test_weight_that_training_leaves_on_the_wrong_side_is_zero() -> None:
+    from linear_neuron.tasks.training.neuron import train_neuron
+
     x, y = make_rows()
     rows = measure(x, y).condense()
     none = Rows(rows.x[:0], rows.y[:0], rows.number[:0])

@@ -14,9 +14,10 @@ from linear_neuron.tasks.model import LinearModel
 from linear_neuron.tasks.parameters import Training
 from linear_neuron.tasks.training.basis import describe_end, find_basis
 from linear_neuron.tasks.training.metrics import fit_least_squares, interval_half_widths, measure_coverage
-from linear_neuron.tasks.training.neuron import check_parity, train_neuron
 from linear_neuron.tasks.training.results import TrainingResult
 from tests.helpers import make_split
+
+pytestmark = pytest.mark.xdist_group("references")
 
 DATA = (resources.files("linear_neuron.tasks.dataset") / "data" / FILE.name).read_bytes()
 FEATURES = [column.name for column in COLUMNS[:-1]]
@@ -30,6 +31,8 @@ def as_rows(x: Floats, y: Floats) -> Rows:
 
 
 def train(rows: Rows, **changes: object) -> TrainingResult:
+    from linear_neuron.tasks.training.neuron import train_neuron
+
     none = Rows(rows.x[:0], rows.y[:0], rows.number[:0])
     return train_neuron(rows, none, CONVERGED.model_copy(update=changes))[1]
 
@@ -82,6 +85,8 @@ def test_every_minibatch_and_rate_ends_at_least_squares(change: dict[str, object
     "count", [1000, 100_000, pytest.param(1_000_000, marks=pytest.mark.on_demand)], ids="{:,} rows".format
 )
 def test_badly_scaled_and_correlated_features_end_at_least_squares(tmp_path: Path, count: int) -> None:
+    from linear_neuron.tasks.training.neuron import check_parity, train_neuron
+
     rows = make_rows(count)
     model, trained = train_neuron(rows, as_rows(rows.x[:9], rows.y[:9]), CONVERGED)
     assert compare_with_least_squares(trained.linear_model, rows) <= 1.001

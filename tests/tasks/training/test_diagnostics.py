@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
-from statsmodels.stats.outliers_influence import OLSInfluence
 
 from linear_neuron.tasks.dataset.rows import Floats, Snapshot
 from linear_neuron.tasks.dataset.sources import download
@@ -39,7 +37,11 @@ def draw_rows(count: int = 600) -> tuple[Floats, Floats]:
     return x, x @ [1.0, 2.0, 3.0] + rng.normal(size=count)
 
 
+@pytest.mark.xdist_group("references")
 def test_rows_that_move_the_fit_are_those_of_statsmodels() -> None:
+    import statsmodels.api as sm
+    from statsmodels.stats.outliers_influence import OLSInfluence
+
     x, y = draw_rows()
     y[[7, 40]] += [30, -25]
     x[40] += 4

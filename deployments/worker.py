@@ -32,7 +32,7 @@ from linear_neuron.tasks.storage.store import Store, make_folders
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from prefect.client.schemas.responses import DeploymentResponse
+    from prefect.client.schemas.responses import DeploymentResponse, WorkerFlowRunResponse
 
 TRAINING = "linear_neuron.flows.retrain.retrain"  # entrypoint of the flow that trains
 READS = {
@@ -105,11 +105,12 @@ class NeuronWorker(ProcessWorker):
         deadline.start()
         await super().teardown(*exc_info)
 
-    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Poll the pool, after cancelling what is superseded."""
-        while await supersede(self.client, self._work_pool_name):
-            pass  # The API answers with a page of runs; a long downtime may have left more.
-        return await super().get_and_submit_flow_runs()
+    async def _get_scheduled_flow_runs(self) -> "list[WorkerFlowRunResponse]":
+        """Poll the pool. Where something is due, cancel first what is superseded: an idle poll is a single request."""
+        due = await super()._get_scheduled_flow_runs()
+        while due and await supersede(self.client, self._work_pool_name):
+            due = await super()._get_scheduled_flow_runs()  # A page of runs at a time; a long downtime leaves more.
+        return due
 
     async def run(self, flow_run: FlowRun, configuration: Any, task_status: Any = None) -> ProcessWorkerResult:
         """Run a flow in a subprocess; a run whose worker is stopped meanwhile ends Crashed with that reason."""

@@ -2,14 +2,22 @@
 
 import os
 import shutil
-import signal
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import Browser, expect, sync_playwright
 
-from tests.deployments.helpers import LONG, MEASURED, Server, Stack, eventually, report_missing, start_beating_run
+from tests.deployments.helpers import (
+    LONG,
+    MEASURED,
+    RUNNING,
+    Server,
+    Stack,
+    eventually,
+    report_missing,
+    start_beating_run,
+)
 
 
 @pytest.fixture(scope="session")
@@ -48,8 +56,9 @@ def browser() -> Iterator[Browser]:
 def guarded_server(tmp_path_factory: pytest.TempPathFactory, postgres: str) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("server"), postgres)
     server.start()
+    RUNNING["guarded_server"] = server
     yield server
-    server.stop()
+    server.rest()
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +72,6 @@ def production(tmp_path_factory: pytest.TempPathFactory, guarded_server: Server)
         **MEASURED,
     )
     stack.start()
+    RUNNING["production"] = stack
     yield stack
-    if not stack.ended():
-        stack.stop(signal.SIGTERM)
-    assert stack.processes() == {}
+    stack.rest()

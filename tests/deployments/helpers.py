@@ -148,8 +148,10 @@ class Stack:
         url = settings.get("PREFECT_API_URL", f"http://127.0.0.1:{self.port}/api")
         self.api = Api(url, settings.get("PREFECT_API_AUTH_STRING"))
         self.process: subprocess.Popen[bytes] | None = None
+        self.resting = False
 
     def start(self) -> None:
+        self.resting = False
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [*COMMAND, "up", "--port", str(self.port)],
@@ -172,6 +174,13 @@ class Stack:
         assert self.process
         self.process.send_signal(number)
         return self.process.wait(LONG)
+
+    def rest(self) -> None:
+        """Stop, if it is up, and leave no process behind."""
+        self.resting = True
+        if not self.ended():
+            self.stop(signal.SIGTERM)
+        assert self.processes() == {}
 
     def processes(self) -> dict[int, str]:
         """Return the living processes of this stack, whoever their parent: each has our store in its environment."""
@@ -210,8 +219,10 @@ class Server:
         }
         self.client = Api(self.url, self.auth).client
         self.process: subprocess.Popen[bytes] | None = None
+        self.resting = False
 
     def start(self) -> None:
+        self.resting = False
         command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(self.port)]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(command, env=CLEAN | self.settings, stdout=log, stderr=log)
@@ -230,6 +241,18 @@ class Server:
         except subprocess.TimeoutExpired:  # As a service manager does: now and then it waits for its clients for good.
             self.process.kill()
             self.process.wait()
+
+    def ended(self) -> bool:
+        return self.process is not None and self.process.poll() is not None
+
+    def rest(self) -> None:
+        """Stop, if it is up."""
+        self.resting = True
+        if not self.ended():
+            self.stop()
+
+
+RUNNING: dict[str, Stack | Server] = {}  # what tests share, by the name of its fixture; see tests/conftest.py
 
 
 class Webhook:

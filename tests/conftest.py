@@ -1,8 +1,8 @@
 """What the tests share: one real Prefect server, and one version trained by the real flow."""
 
-import logging
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -27,7 +27,7 @@ from linear_neuron.tasks.model import Histogram, ModelVersion
 from linear_neuron.tasks.parameters import Dataset
 from linear_neuron.tasks.storage.store import Store
 from linear_neuron.tasks.training.training_process import keep_warm
-from tests.deployments.helpers import RUNNING, Stack, Webhook
+from tests.deployments.helpers import CLEAN, RUNNING, Stack, Webhook, answers, eventually, free_port
 from tests.forked import Forked
 from tests.helpers import Run, make_version
 from tests.postgres import Postgres, run_postgres
@@ -155,19 +155,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterato
 @pytest.fixture(scope="session")
 def s3() -> Iterator[str]:
     """The URL of a bucket on a real S3-speaking server on loopback."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # It would log each of many thousand requests.
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
+    address = f"http://127.0.0.1:{(port := free_port())}"
+    # In a process of its own, which coverage does not see: it answers many thousand requests.
+    command = [sys.executable, "-m", "moto.server", "--port", str(port)]
+    server = subprocess.Popen(command, env=CLEAN, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {**keys, "AWS_ENDPOINT_URL": f"http://{host}:{port}"}.items():
+        for name, value in {**keys, "AWS_ENDPOINT_URL": address}.items():
             patch.setenv(name, value)
+        eventually(lambda: server.poll() is not None or answers(address), "the object store answers")
         UPath("s3://bucket").mkdir()
         yield "s3://bucket"
-    server.stop()
+    server.terminate()
+    server.wait()
 
 
 @pytest.fixture(scope="session")

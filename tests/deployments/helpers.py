@@ -45,6 +45,13 @@ def eventually(check: Callable[[], Any], what: str = "", seconds: float = LONG, 
     return found
 
 
+def answers(url: str) -> bool:
+    """Whether a server answers at an address, whatever it says."""
+    with suppress(httpx.TransportError):
+        return bool(httpx.get(url).status_code)
+    return False
+
+
 class Api:
     """A Prefect API, asked over HTTP as the UI asks it."""
 

@@ -33,10 +33,10 @@ from tests.helpers import Run, make_version
 from tests.postgres import Postgres, run_postgres
 
 TESTS = Path(__file__).parent
-SHARED = ("silenced", "guarded_server", "stack")  # what is started once, so that its tests stay in one process
+SHARED = ("server", "silenced", "guarded_server", "stack")  # started once, so that its tests stay in one process
 # Groups that begin first, so that no process is left alone with one at the end. References are Keras, statsmodels, and
 # others that numbers are compared with: they take seconds to import.
-LONG = (*SHARED, "models", "server", "references")
+LONG = (*SHARED, "models", "references")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
@@ -55,10 +55,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def name_group(item: pytest.Item) -> str:
-    """Name the tests that a test shares a process with: of the quick ones only one process starts a server."""
+    """Name the tests that a test shares a process with: those of a server or stack, or of its file."""
     used = getattr(item, "fixturenames", ())
-    if "server" in used and not item.get_closest_marker("slow"):
-        return "server"
     return next((name for name in SHARED if name in used), item.nodeid.partition("::")[0])
 
 

@@ -23,6 +23,8 @@ PACKAGES = Path(sysconfig.get_path("purelib"))
 EXTRA = ("psycopg", "psycopg_binary")  # what linear-neuron[postgres] adds
 OWN = ("tasks", "flows", "deployments")  # modules that a user may have
 
+pytestmark = pytest.mark.xdist_group("server")  # One wheel and one environment are for all of them.
+
 
 def run_uv(*arguments: str | Path) -> None:
     subprocess.run([Path(sys.executable).with_name("uv"), "--quiet", "--offline", *arguments], check=True)

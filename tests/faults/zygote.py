@@ -13,7 +13,8 @@ import tempfile
 import time
 import traceback
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import IO, Any, cast
 
 from tests.faults.faults import Counter, Fault
 
@@ -37,12 +38,13 @@ class Outcome:
 
 
 class Zygote:
-    """The process, as the tests see it."""
+    """The process, as the tests see it; it starts with the first command."""
 
-    def __init__(self) -> None:
+    @cached_property
+    def process(self) -> subprocess.Popen[str]:
         hidden = ("COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "PYTHONDONTWRITEBYTECODE")
         environment = {name: value for name, value in os.environ.items() if name not in hidden}
-        self.process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-c", HERE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
@@ -56,10 +58,10 @@ class Zygote:
         return Outcome(**json.loads(self.process.stdout.readline()))
 
     def close(self) -> None:
-        """Let the process end."""
-        assert self.process.stdin is not None
-        with self.process:
-            self.process.stdin.close()
+        """Let the process end, if there is one."""
+        if "process" in vars(self):
+            with self.process:
+                cast("IO[str]", self.process.stdin).close()
 
 
 def serve() -> None:

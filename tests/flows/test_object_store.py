@@ -1,5 +1,7 @@
 """The same on an object store: a real S3-speaking server on loopback."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from upath import UPath
 
 from linear_neuron.flows.actuals import actuals
 from linear_neuron.flows.backtest import backtest
-from linear_neuron.flows.predict import predict as predict_flow
+from linear_neuron.flows.predict import predict
 from linear_neuron.flows.promote import rollback
 from linear_neuron.flows.reproduce import reproduce
 from linear_neuron.flows.retrain import retrain
@@ -24,33 +26,32 @@ from linear_neuron.tasks.registry.versions import list_versions
 from linear_neuron.tasks.reporting.backtest_report import read_backtest
 from linear_neuron.tasks.scoring.batch import read_manifest
 from linear_neuron.tasks.storage.store import Store
-from tests.flows.helpers import Predict, check, contents
-from tests.helpers import Run, make_version
+from tests.flows.helpers import check, contents
+from tests.forked import Forked
+from tests.helpers import make_version
 
 pytestmark = pytest.mark.slow
 
 PACKAGE = Dataset(source="package")
 
 
-def test_retrain_promote_roll_back_reproduce_verify_and_clean(
-    s3: str, server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retrain_promote_roll_back_reproduce_verify_and_clean(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINEAR_NEURON_STORE", f"{s3}/prefix")
     store = Store()
-    location = retrain(PACKAGE, Training())
+    location = retrain.fn(PACKAGE, Training())
     assert location.startswith("s3://bucket/prefix/models/")
-    retrain(PACKAGE, Training(epochs=300))
+    retrain.fn(PACKAGE, Training(epochs=300))
     assert [row["status"] for row in list_models(store)] == ["previous", "champion"]
-    assert retrain(PACKAGE, Training()) == location, "nothing has changed"
-    rollback()
+    assert retrain.fn(PACKAGE, Training()) == location, "nothing has changed"
+    rollback.fn()
     champion = read_champion(store)
     assert champion is not None
     assert location.endswith(champion.version)
-    assert reproduce(champion.version)[0]
+    assert reproduce.fn(champion.version)[0]
     assert verify(store) == []
     promote(store, list_versions(store)[1], "")
     promote(store, list_versions(store)[0], "")
-    retrain(PACKAGE, Training(epochs=1))
+    make_version(store, "99991231T000000Z-ffffff")
     oldest = list_versions(store)
     assert clean_store(store, Retention(newest=1, days=0)) == []
     promote(store, oldest[2], "")
@@ -65,7 +66,7 @@ def test_actuals_from_a_bucket_are_recorded_there(s3: str, monkeypatch: pytest.M
     promote(store, "20260101T000000Z-aaaaaa", "")
     for name, text in {"in/a.csv": "id,RM\na,1\nb,2\n", "sold/a.csv": "id,MEDV\na,3\n"}.items():
         UPath(f"{s3}/{name}").write_text(text)
-    predict_flow.fn(Batch(inputs=[f"{s3}/in"]))
+    predict.fn(Batch(inputs=[f"{s3}/in"]))
     for text in ("id,MEDV\na,3\n", "id,MEDV\na,4\nb,9\n"):
         UPath(f"{s3}/sold/a.csv").write_text(text)
         assert actuals.fn(Actuals(inputs=[f"{s3}/sold"], key="id")) == f"{s3}/known/actuals"
@@ -101,27 +102,30 @@ def test_a_backtest_is_kept_in_a_bucket_too(s3: str, tmp_path: Path, monkeypatch
     assert Store().names() == ["backtests"]
 
 
-def test_an_unreachable_bucket_and_wrong_keys_are_one_sentence_and_status_2(run_cli: Run, s3: str) -> None:
-    dead = run_cli(
-        "models", "--store", "s3://bucket/prefix", AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_MAX_ATTEMPTS="1"
-    )
+def test_an_unreachable_bucket_and_wrong_keys_are_one_sentence_and_status_2(
+    forked: Forked, s3: str, tmp_path: Path
+) -> None:
+    def run(*arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        return forked.run(arguments, os.environ | settings, tmp_path)
+
+    dead = run("models", "--store", "s3://bucket/prefix", AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_MAX_ATTEMPTS="1")
     assert dead.returncode == 2
     assert dead.stderr.startswith("linear-neuron: The store refuses s3://bucket/prefix")
     assert "Could not connect to the endpoint" in dead.stderr
     assert dead.stderr.count("\n") == 1
-    missing = run_cli("retrain", "--dataset.source", "package", "--store", "s3://no-such-bucket/prefix")
+    missing = run("retrain", "--dataset.source", "package", "--store", "s3://no-such-bucket/prefix")
     assert missing.returncode == 2
     assert "The store refuses s3://no-such-bucket/prefix" in missing.stderr.splitlines()[-1]
     assert "Traceback" not in missing.stderr
 
 
-def test_a_bucket_is_predicted_into_a_bucket(served: Store, s3: str, tmp_path: Path, predict: Predict) -> None:
+def test_a_bucket_is_predicted_into_a_bucket(served: Store, s3: str, tmp_path: Path) -> None:
     (UPath(s3) / "in" / "a.csv").write_bytes(b"id,RM\n007,5\n008,x\n")
     (UPath(s3) / "in" / "sub" / "b.csv").write_bytes(b"id,RM\n1,6\n")
     pl.DataFrame({"RM": [6.0]}).write_parquet(tmp_path / "c.parquet")
     (UPath(s3) / "in" / "c.parquet").write_bytes((tmp_path / "c.parquet").read_bytes())
     batch = Batch(inputs=[f"{s3}/in/**/*"], output=f"{s3}/{tmp_path.name}")
-    location = predict(batch)
+    location = predict.fn(batch)
     assert location.startswith(f"{s3}/{tmp_path.name}/20260101T000000Z-aaaaaa-")
     names = ["a.predictions.csv", "a.rejects.csv", "c.predictions.parquet", "sub/b.predictions.csv"]
     assert sorted(contents(location)) == names
@@ -130,10 +134,10 @@ def test_a_bucket_is_predicted_into_a_bucket(served: Store, s3: str, tmp_path: P
     check(manifest, location)
     assert manifest.inputs[0].source.path == f"{s3}/in/a.csv"
     times = {name: (UPath(location) / name).stat().st_mtime for name in names}
-    assert predict(batch) == location
+    assert predict.fn(batch) == location
     assert times == {name: (UPath(location) / name).stat().st_mtime for name in names}
     (UPath(s3) / "in" / "a.csv").write_bytes(b"id,RM\n007,7\n008,6\n")
-    assert predict(batch) == location
+    assert predict.fn(batch) == location
     check(read_manifest(location), location)
     found = sorted(contents(location))
     assert [name for name in found if name not in names] == found[:2]
@@ -143,6 +147,6 @@ def test_a_bucket_is_predicted_into_a_bucket(served: Store, s3: str, tmp_path: P
     assert found[2:] == [name for name in names if name != "a.rejects.csv"]
 
 
-def test_an_unreachable_bucket_is_one_sentence(served: Store, s3: str, predict: Predict) -> None:
+def test_an_unreachable_bucket_is_one_sentence(served: Store, s3: str) -> None:
     with pytest.raises(UserError, match="There is nothing at s3://nowhere/in/; name files, folders, globs or URLs"):
-        predict(Batch(inputs=["s3://nowhere/in/"]))
+        predict.fn(Batch(inputs=["s3://nowhere/in/"]))

@@ -1,21 +1,18 @@
 """What `linear-neuron up` says, in one sentence and with status 2, when something is in the way of a start."""
 
-import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from linear_neuron.deployments.deploy import read_deployments
-from linear_neuron.deployments.server_settings import UP_FILE, prepare_server
+from linear_neuron.deployments.server_settings import prepare_server
 from linear_neuron.tasks.errors import UserError
-from tests.deployments.helpers import CLEAN, Api, Server, Stack, free_port
+from tests.deployments.helpers import CLEAN, Api, Server, free_port
 from tests.forked import Forked
 
 
@@ -123,23 +120,6 @@ def test_parameters_without_a_model_to_keep_them(refusal: Callable[..., str]) ->
 def test_a_hostile_name_of_a_model(refusal: Callable[..., str]) -> None:
     assert "A model can't have the name '../store'" in refusal("deploy", "--name", "../store")
     assert "`up --once` runs the model without a name" in refusal("up", "--once", "--name", "sales")
-
-
-def test_two_starts_on_one_port_are_one_stack_and_one_refusal(tmp_path: Path) -> None:
-    folders = [tmp_path / name for name in ("first", "second")]
-    for folder in folders:
-        folder.mkdir()
-    stacks = [Stack(folder) for folder in folders]
-    stacks[1].port = stacks[0].port
-    with ThreadPoolExecutor() as pool:
-        failures = [future.exception() for future in [pool.submit(stack.start) for stack in stacks]]
-    (refused,) = [stack for stack, failure in zip(stacks, failures, strict=True) if failure]
-    (running,) = [stack for stack, failure in zip(stacks, failures, strict=True) if not failure]
-    assert refused.process
-    assert refused.process.returncode == 2
-    assert refused.says(f"can't listen on 127.0.0.1 port {running.port} (Address already in use)")
-    assert json.loads((running.store / UP_FILE).read_text())["url"] == f"http://127.0.0.1:{running.port}/api"
-    assert running.stop(signal.SIGINT) == 0
 
 
 def test_a_port_is_held_from_the_check_until_the_server_listens(

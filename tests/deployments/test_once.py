@@ -1,16 +1,24 @@
 """The whole product a single time, in a folder where strangers' files lie; then as a stack, and every way it ends."""
 
+import json
 import os
 import signal
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from linear_neuron.deployments.server_settings import UP_FILE
+from linear_neuron.deployments.stack import report
+from linear_neuron.flows.retrain import retrain
 from linear_neuron.tasks.registry.versions import list_versions
 from linear_neuron.tasks.storage.store import Store
-from tests.deployments.helpers import CLEAN, COMMAND, LONG, MEASURED, Stack, eventually
+from tests.deployments.helpers import CLEAN, COMMAND, LONG, MEASURED, Stack
+from tests.deployments.trainings import pause_training, read_slowly, serve_slowly
 
 MODULES = ("tasks.py", "flows/__init__.py", "deployments.py", "polars.py", "prefect.py", "numpy.py")
 
@@ -23,6 +31,18 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(f"open({str(folder / 'imported')!r}, 'a').write({name!r})")
     return Stack(folder, **MEASURED)
+
+
+@pytest.fixture(scope="module")
+def rivals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stack, Stack]:
+    """Two stacks that were started at the same time on one port: the one that is up, and the one that is not."""
+    stacks = [Stack(tmp_path_factory.mktemp(name)) for name in ("first", "second")]
+    stacks[1].port, stacks[1].api = stacks[0].port, stacks[0].api
+    with ThreadPoolExecutor() as pool:
+        failures = [future.exception() for future in [pool.submit(stack.start) for stack in stacks]]
+    (refused,) = [stack for stack, failure in zip(stacks, failures, strict=True) if failure]
+    (running,) = [stack for stack, failure in zip(stacks, failures, strict=True) if not failure]
+    return running, refused
 
 
 def test_once_prints_the_summary_and_leaves_no_file(stack: Stack, tmp_path: Path) -> None:
@@ -45,15 +65,6 @@ def test_once_prints_the_summary_and_leaves_no_file(stack: Stack, tmp_path: Path
     assert stack.processes() == {}
 
 
-def test_second_once_is_unchanged(stack: Stack) -> None:
-    done = subprocess.run(
-        [*COMMAND, "up", "--once"], env=CLEAN, cwd=stack.log.parent, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    (version,) = list_versions(Store(str(stack.store)))
-    assert done.stdout.splitlines()[-1] == str(stack.store / "models" / version)
-
-
 def test_up_shows_the_first_run_and_predicts_the_inbox(stack: Stack) -> None:
     inbox = stack.log.parent / "inbox"
     inbox.mkdir()
@@ -71,42 +82,55 @@ def test_no_file_of_the_users_folder_was_taken_for_a_module(stack: Stack) -> Non
     assert not (stack.log.parent / "imported").exists()
 
 
-def test_nothing_outlives_a_killed_up(stack: Stack) -> None:
-    assert stack.process
-    stack.process.kill()
-    stack.process.wait()
-    eventually(lambda: stack.processes() == {}, "the server and the worker end")
+def test_retrain_without_changes_is_reported_as_once_does(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINEAR_NEURON_STORE", str(stack.store))
+    with temporary_settings({PREFECT_API_URL: stack.api.url}), get_client(sync_client=True) as client:
+        state = retrain(return_state=True)
+        assert state.name == "Unchanged"
+        assert state.state_details.flow_run_id
+        lines = report(client.read_flow_run(state.state_details.flow_run_id)).splitlines()
+    (version,) = list_versions(Store())
+    assert any(line.startswith(f"Nothing has changed since {version}") for line in lines)
+    assert lines[-1] == str(stack.store / "models" / version)
 
 
 def test_up_ends_with_its_server_but_a_command_goes_on(stack: Stack) -> None:
-    stack.start()
     assert stack.process
     before = list_versions(Store(str(stack.store)))
-    retrain = [*COMMAND, "retrain", "--training.epochs", "3000", "--dataset.source", "package"]
-    with subprocess.Popen(retrain, env=CLEAN, cwd=stack.log.parent, stderr=subprocess.PIPE, text=True) as run:
+    command = [*COMMAND, "retrain", "--training.epochs", "300", "--dataset.source", "package"]
+    with subprocess.Popen(command, env=CLEAN, cwd=stack.log.parent, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr
         while "Epoch 1 of" not in run.stderr.readline():
             assert run.poll() is None
-        stack.kill("linear_neuron.deployments.server")
+        with pause_training(run.pid):
+            stack.kill("linear_neuron.deployments.server")
+            assert stack.process.wait(LONG) == 2
         said = run.communicate(timeout=LONG)[1].splitlines()
     assert run.returncode == 1
     assert said[-1].startswith(f"linear-neuron: The Prefect server at {stack.api.url} went away during the run")
     assert not [line for line in said if "EventsWorker" in line or "connect to" in line]
     assert len(list_versions(Store(str(stack.store)))) == len(before) + 1
-    assert stack.process.wait(LONG) == 2
     assert stack.says("linear-neuron: The server ended by itself; the reason is in")
     assert stack.processes() == {}
 
 
-def test_stack_ends_in_30_seconds_when_the_server_hangs(stack: Stack) -> None:
-    stack.start()
-    assert stack.process
-    run = stack.api.trigger({"force": True, "training": {"epochs": 100_000, "batch_size": 1}})
-    stack.api.wait(run, "Running")
-    (server,) = [pid for pid, line in stack.processes().items() if "linear_neuron.deployments.server" in line]
-    os.kill(server, signal.SIGSTOP)
-    began = time.monotonic()
-    assert stack.stop(signal.SIGINT) == 0
-    assert time.monotonic() - began < 30
+def test_of_two_starts_on_one_port_one_is_refused(rivals: tuple[Stack, Stack]) -> None:
+    running, refused = rivals
+    assert refused.process
+    assert refused.process.returncode == 2
+    assert refused.says(f"can't listen on 127.0.0.1 port {running.port} (Address already in use)")
+    assert json.loads((running.store / UP_FILE).read_text())["url"] == f"http://127.0.0.1:{running.port}/api"
+
+
+def test_stack_ends_in_30_seconds_when_the_server_hangs(rivals: tuple[Stack, Stack]) -> None:
+    stack, _ = rivals
+    with serve_slowly() as url:
+        stack.api.wait(stack.api.trigger(read_slowly(url)), "Running")
+        assert [line for line in stack.processes().values() if "training_process" in line], "it will train"
+        (server,) = [pid for pid, line in stack.processes().items() if "linear_neuron.deployments.server" in line]
+        os.kill(server, signal.SIGSTOP)
+        began = time.monotonic()
+        assert stack.stop(signal.SIGINT) == 0
+        assert time.monotonic() - began < 30
     assert stack.processes() == {}
     assert not list(Path(stack.store).glob("prefect/up.json"))

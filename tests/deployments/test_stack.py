@@ -224,3 +224,10 @@ def test_a_scheduled_run_is_completed_and_its_champion_predicts(stack: Stack) ->
     found = eventually(lambda: list(stack.store.glob("predictions/*/homes.predictions.csv")), "predictions")
     assert found[0].read_text().startswith("id,RM,prediction,")
     stack.api.ask("DELETE", schedule)
+
+
+def test_nothing_outlives_a_killed_up(stack: Stack) -> None:
+    assert stack.process
+    stack.process.kill()
+    stack.process.wait()
+    eventually(lambda: stack.processes() == {}, "the server and the worker end")

@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,22 @@ import yaml
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from linear_neuron.flows.many_models import predict_models, retrain_models
+from linear_neuron.flows.retrain import retrain
 from linear_neuron.tasks.errors import WorkError
 from linear_neuron.tasks.model_list.due_models import find_due_models
 from linear_neuron.tasks.model_list.read_models import ModelList
 from linear_neuron.tasks.registry.alarms import read_alarms
 from linear_neuron.tasks.registry.champion import promote
-from linear_neuron.tasks.registry.last_runs import read_runs
+from linear_neuron.tasks.registry.last_runs import LastRun, read_runs, record_run
 from linear_neuron.tasks.registry.named_models import list_named_models, render_named_models
 from linear_neuron.tasks.registry.versions import list_versions
 from linear_neuron.tasks.storage.store import Store
 from tests.deployments.helpers import Api, eventually
+from tests.deployments.trainings import serve_slowly
 from tests.helpers import make_version
 
 pytestmark = pytest.mark.slow
 Write = Callable[..., ModelList]
-ENDLESS = {"recipe": "notebook", "epochs": 100_000, "batch_size": 1}
 
 
 @pytest.fixture
@@ -111,14 +113,19 @@ def find_parent(api: Api, run: dict[str, Any]) -> str:
     return str(task["flow_run_id"])
 
 
-def test_only_models_that_are_due_run_and_drift_is_their_own(api: Api, write: Write, store: Store) -> None:
+def test_only_models_that_are_due_run_and_drift_is_their_own(
+    api: Api, write: Write, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     chosen = write({"calm-c": {}, "drift-c": {}}, concurrency=1)
-    assert retrain_models(chosen) == "2 models ran."
+    for model in find_due_models.fn("retrain", chosen):
+        with monkeypatch.context() as patch:  # In this process Keras is imported already.
+            patch.setenv("LINEAR_NEURON_NAME", model.name)
+            retrain.fn(**model.list_parameters("retrain"))
+        record_run(find_store(store, model.name), "retrain", LastRun(at=datetime.now(UTC), state="Completed"))
     state = retrain_models(chosen, return_state=True)
     assert (state.name, state.message) == ("Empty", "No model is due.")
-    assert retrain_models(chosen.model_copy(update={"only": ["calm-c"]})) == "1 model ran.", "which is not due"
-    assert [len(find_runs(api, name)) for name in ("calm-c", "drift-c")] == [2, 1]
-    assert read_runs(find_store(store, "calm-c"))["retrain"].state == "Unchanged"
+    asked_for = chosen.model_copy(update={"only": ["calm-c"]})
+    assert [model.name for model in find_due_models.fn("retrain", asked_for)] == ["calm-c"], "which is not due"
 
     for name, areas in (("calm-c", range(20, 200)), ("drift-c", range(500, 680))):
         (folder := store.root.parent / f"inbox-{name}").mkdir()
@@ -160,20 +167,28 @@ def list_processes(folder: object) -> list[int]:
 
 
 def test_a_killed_process_is_replaced(api: Api, write: Write, store: Store) -> None:
-    chosen = write({"killed-d": {"training": ENDLESS}, "after-d": {}}, concurrency=1)
+    names = ("killed-d", "after-d")
+    for name in names:
+        own = find_store(store, name)
+        version = make_version(own, "20260101T000000Z-aaaaaa", features=["area"], ranges={"area": (20.0, 200.0)})
+        promote(own, version.version, "by hand")
+    (store.root.parent / "after.csv").write_text("area\n50\n")
 
     def kill() -> None:
         eventually(lambda: [run for run in find_runs(api, "killed-d") if run["state_name"] == "Running"])
         (process,) = list_processes(store.root.parent / "scratch")
         os.kill(process, signal.SIGKILL)
 
-    (killer := threading.Thread(target=kill)).start()
-    with pytest.raises(WorkError) as caught:
-        retrain_models(chosen)
-    killer.join()
+    with serve_slowly() as url:
+        tables = (url, str(store.root.parent / "after.csv"))
+        chosen = write({name: {"batch": {"inputs": [table]}} for name, table in zip(names, tables, strict=True)})
+        (killer := threading.Thread(target=kill)).start()
+        with pytest.raises(WorkError) as caught:
+            predict_models(chosen.model_copy(update={"concurrency": 1}))
+        killer.join()
     assert str(caught.value) == "1 of 2 models failed. killed-d: The process that ran it ended with status -9."
-    assert read_runs(find_store(store, "killed-d"))["retrain"].state == "Crashed"
-    assert len(list_versions(find_store(store, "after-d"))) == 1
+    assert read_runs(find_store(store, "killed-d"))["predict"].state == "Crashed"
+    assert len(list(store.root.parent.glob("store-after-d/predictions/*/after.predictions.csv"))) == 1
 
 
 def test_models_run_without_a_server(write: Write, store: Store) -> None:

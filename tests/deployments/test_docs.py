@@ -12,7 +12,7 @@ from linear_neuron.deployments.cli import app
 from tests.forked import Forked
 from tests.pages import ROOT, agrees, find_difference, read_steps, run_steps
 
-NEW_PYTHON = ("README.md", "store.md")
+NEW_PYTHON = ("README.md",)
 COMMANDS = Path(sys.executable).parent
 GUIDE = ROOT / "docs" / "server.md"  # test_server_guide.py types it into a machine of its own
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

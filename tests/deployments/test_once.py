@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
 
 
 @pytest.fixture(scope="module")
-def rivals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stack, Stack]:
+def rivals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Stack]]:
     """Two stacks that were started at the same time on one port: the one that is up, and the one that is not."""
     stacks = [Stack(tmp_path_factory.mktemp(name)) for name in ("first", "second")]
     stacks[1].port, stacks[1].api = stacks[0].port, stacks[0].api
@@ -42,7 +43,8 @@ def rivals(tmp_path_factory: pytest.TempPathFactory) -> tuple[Stack, Stack]:
         failures = [future.exception() for future in [pool.submit(stack.start) for stack in stacks]]
     (refused,) = [stack for stack, failure in zip(stacks, failures, strict=True) if failure]
     (running,) = [stack for stack, failure in zip(stacks, failures, strict=True) if not failure]
-    return running, refused
+    yield running, refused
+    running.rest()
 
 
 def test_once_prints_the_summary_and_leaves_no_file(stack: Stack, tmp_path: Path) -> None:

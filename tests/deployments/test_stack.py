@@ -231,3 +231,4 @@ def test_nothing_outlives_a_killed_up(stack: Stack) -> None:
     stack.process.kill()
     stack.process.wait()
     eventually(lambda: stack.processes() == {}, "the server and the worker end")
+    stack.rest()  # The next test that needs it starts it again.

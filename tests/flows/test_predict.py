@@ -440,6 +440,8 @@ def test_an_empty_inbox_is_no_failure_of_a_deployment(tmp_path: Path, monkeypatc
     monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "daily-predict")
     state = predict_flow(batch, return_state=True)
     assert (state.name, state.message) == ("Empty", "There is no file to predict.")
+    monkeypatch.setenv("LINEAR_NEURON_FOLDER", str(tmp_path))
+    assert predict_flow(return_state=True).name == "Empty", "nobody has made the inbox"
 
 
 def test_a_column_of_no_feature_is_refused(served: Store, inbox: Path, predict: Predict) -> None:

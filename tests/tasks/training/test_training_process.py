@@ -16,7 +16,7 @@ from linear_neuron.tasks.errors import UserError
 from linear_neuron.tasks.parameters import Training
 from linear_neuron.tasks.training import training_process as process
 from linear_neuron.tasks.training.results import TrainingResult
-from linear_neuron.tasks.training.training_process import Trainer, cool_down, take_trainer, warm_up
+from linear_neuron.tasks.training.training_process import Trainer, cool_down, put_back, take_trainer, warm_up
 from tests.helpers import make_split
 
 X = np.arange(8.0)[:, None]
@@ -31,20 +31,22 @@ def as_in_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_waiting", [])
 
 
-def test_a_warmed_up_process_answers_once(tmp_path: Path) -> None:
+def test_a_warmed_up_process_answers_each_training(tmp_path: Path) -> None:
     warm_up()
     warm_up()
     trainer, other = take_trainer(), take_trainer()
+    other.kill()
     assert trainer is not other
     seen: list[tuple[int, float, float | None]] = []
     path = tmp_path / "model.keras"
-    trained = trainer.train(SPLIT, Training(epochs=3), path, lambda *message: seen.append(message))
+    trained = trainer.train(SPLIT, Training(epochs=3), path, lambda *message: seen.append(message), last=False)
     assert seen == list(zip((1, 2, 3), trained.loss, trained.val_loss, strict=True)), "it reports each epoch"
     assert path.stat().st_size > 1000
     rows = Rows(np.array([[1e25]]), np.array([1.0]), np.arange(1))
     split = make_split((Column("x", ""),), Column("y", ""), rows)
     with pytest.raises(UserError, match="at epoch 1, so nothing is published"):
-        other.train(split, Training(), tmp_path / "other.keras", lambda *_: None)
+        trainer.train(split, Training(), tmp_path / "other.keras", lambda *_: None)
+    wait_for_end(trainer._process.pid)
 
 
 HOSTILE = {
@@ -63,8 +65,10 @@ CONFIGURED = {"floatx": "float16", "epsilon": 0.5, "backend": "torch", "image_da
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
-    """A training where nothing is in the way."""
-    trained = Trainer().train(SPLIT, Training(epochs=4), tmp_path_factory.mktemp("plain") / "m.keras", lambda *_: None)
+    """A training where nothing is in the way, by the process that the other tests share."""
+    trainer, path = take_trainer(), tmp_path_factory.mktemp("plain") / "m.keras"
+    trained = trainer.train(SPLIT, Training(epochs=4), path, lambda *_: None, last=False)
+    put_back(trainer)
     assert len(trained.loss) == 4
     return trained
 
@@ -72,12 +76,14 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
 def test_environment_does_not_change_the_training(
     plain: TrainingResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor do files of the current folder with the names of modules; and no temporary file and no home is made."""
-    (tmp_path / "keras.json").write_text(json.dumps(CONFIGURED))
+    """Nor do files of Keras in a home, or modules in the current folder; and no temporary file is made."""
+    (tmp_path / "home" / ".keras").mkdir(parents=True)
+    for folder in (tmp_path, tmp_path / "home" / ".keras"):
+        (folder / "keras.json").write_text(json.dumps(CONFIGURED))
     for name, value in (HOSTILE | {"KERAS_HOME": str(tmp_path), "HOME": str(tmp_path / "home")}).items():
         monkeypatch.setenv(name, value)
-    for folder in ("scratch", "current"):
-        (tmp_path / folder).mkdir()
+    for name in ("scratch", "current"):
+        (tmp_path / name).mkdir()
     for name in ("linear_neuron", "polars", "numpy"):
         (tmp_path / "current" / f"{name}.py").write_text(f"open('{name}.imported', 'w').close()")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
@@ -92,21 +98,9 @@ def test_environment_does_not_change_the_training(
     assert (hostile.linear_model, hostile.loss, hostile.val_loss) == (plain.linear_model, plain.loss, plain.val_loss)
     assert (tmp_path / "hostile.keras").exists()
     assert seen == []
-    assert not (tmp_path / "home").exists()
-    assert list(tmp_path.rglob("*.imported")) == []
-
-
-def test_training_reads_and_writes_nothing_in_a_home(
-    plain: TrainingResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "home" / ".keras").mkdir(parents=True)
-    (tmp_path / "home" / ".keras" / "keras.json").write_text(json.dumps(CONFIGURED))
-    monkeypatch.delenv("KERAS_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    trained = Trainer().train(SPLIT, Training(epochs=4), tmp_path / "model.keras", lambda *_: None)
-    assert (trained.linear_model, trained.loss) == (plain.linear_model, plain.loss)
     (file,) = (path for path in (tmp_path / "home").rglob("*") if path.is_file())
     assert json.loads(file.read_text()) == CONFIGURED
+    assert list(tmp_path.rglob("*.imported")) == []
 
 
 def test_killed_process_fails_with_its_status(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Retraining, promoting, rolling back and reproducing, as flows on a real server."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -45,12 +46,17 @@ def test_a_version_is_promoted_and_rolled_back_either_way(store: Store, way: Way
     assert [entry["by"].startswith("Ada, ") for entry in read_log(store)] == [False, True, False, False, False]
 
 
-def versions_after(store: Store, *trainings: Training) -> list[str]:
-    return [retrain(PACKAGE, training).rpartition("/")[2] for training in trainings]
+@pytest.fixture
+def trained(trained_store: Store, store: Store) -> Store:
+    """A copy of the store with one version, which a recorded run of the default recipe has promoted."""
+    shutil.copytree(trained_store.root.path, store.root.path)
+    return store
 
 
-def test_worse_is_refused_better_is_promoted_and_rollback_goes_back(store: Store, server: str) -> None:
-    first, worse, better = versions_after(store, Training(), Training(epochs=1), Training(epochs=300))
+def test_worse_is_refused_better_is_promoted_and_rollback_goes_back(trained: Store, server: str) -> None:
+    (first,), store = list_versions(trained), trained
+    worse = Path(retrain.fn(PACKAGE, Training(epochs=1))).name
+    better = Path(retrain(PACKAGE, Training(epochs=300))).name
     assert [row["status"] for row in list_models(store)] == ["previous", "refused", "champion"]
     assert "no better than the mean predictor" in describe_status(store, worse)
     assert "Not promoted when it was made:" in (version_folder(store, worse) / "report.html").read_text()
@@ -77,13 +83,12 @@ def announced_versions() -> set[str]:
     return {event["payload"]["version"] for event in answer.json()["events"]}
 
 
-def test_unchanged_ends_at_once_and_force_trains_again(store: Store, server: str) -> None:
-    quick = Training(epochs=2)
-    assert not will_be_unchanged(store, PACKAGE, quick, ExampleInputs())
-    (version,) = versions_after(store, quick)
-    assert will_be_unchanged(store, PACKAGE, quick, ExampleInputs())
+def test_unchanged_ends_at_once_and_force_trains_again(trained: Store, tmp_path: Path, server: str) -> None:
+    (version,), store = list_versions(trained), trained
+    assert not will_be_unchanged(Store(str(tmp_path / "empty")), PACKAGE, Training(), ExampleInputs())
+    assert will_be_unchanged(store, PACKAGE, Training(), ExampleInputs())
     assert not will_be_unchanged(store, PACKAGE, Training(epochs=3), ExampleInputs())
-    state: State[str] = retrain(PACKAGE, quick, return_state=True)
+    state: State[str] = retrain(PACKAGE, return_state=True)
     assert (state.name, state.type.value) == ("Unchanged", "COMPLETED")
     assert version in (state.message or "")
     assert state.result() == str(version_folder(store, version))
@@ -95,7 +100,7 @@ def test_unchanged_ends_at_once_and_force_trains_again(store: Store, server: str
     assert page.startswith(f"# Nothing has changed since {version}\n")
     assert page.count("data:image/png;base64,") == 5
     assert f"{version_folder(store, version)}/report.html" in page
-    retrain(PACKAGE, quick, force=True)
+    retrain.fn(PACKAGE, force=True)
     assert len(list_versions(store)) == 2
 
 
@@ -107,16 +112,17 @@ def test_a_refused_version_ends_its_run_refused_with_the_reason(store: Store, se
     assert state.result() == str(version_folder(store, version))
 
 
-def test_every_version_comes_out_again_to_the_bit(trained_store: Store, store: Store, server: str) -> None:
-    made = versions_after(store, Training(epochs=3, seed=5), Training(epochs=2, shuffle=False, validation_split=0))
-    for version in made:
-        agrees, message = reproduce(version)
+@pytest.mark.usefixtures("store")
+def test_every_version_comes_out_again_to_the_bit() -> None:
+    for training in (Training(epochs=3, seed=5), Training(epochs=2, shuffle=False, validation_split=0)):
+        version = Path(retrain.fn(PACKAGE, training)).name
+        agrees, message = reproduce.fn(version)
         assert agrees, message
         assert f"Reproduced bit for bit: {version}, MEDV = " in message
 
 
-def test_what_differs_is_named_when_a_version_does_not_come_out_again(store: Store, server: str) -> None:
-    (version,) = versions_after(store, Training(epochs=2))
+def test_what_differs_is_named_when_a_version_does_not_come_out_again(trained: Store) -> None:
+    (version,), store = list_versions(trained), trained
     path = version_folder(store, version) / "model.json"
     changed = json.loads(path.read_text())
     changed["weights"] = [9.0]
@@ -124,18 +130,18 @@ def test_what_differs_is_named_when_a_version_does_not_come_out_again(store: Sto
     path.write_text(json.dumps(changed))
     (version_folder(store, version) / "manifest.json").unlink()
     publish_version(store, version, Path(version_folder(store, version).path))
-    agrees, message = reproduce(version)
+    agrees, message = reproduce.fn(version)
     assert not agrees
     assert "keras was 2.0.0, is 3." in message
     store.remove(store.root / "datasets")
     with pytest.raises(UserError, match=r"The dataset of .* is missing or damaged"):
-        reproduce(version)
+        reproduce.fn(version)
 
 
-def test_retention_runs_at_the_end_of_a_retrain(store: Store, server: str) -> None:
+def test_retention_runs_at_the_end_of_a_retrain(store: Store) -> None:
     keep_one, manual = Retention(newest=1, days=0), Promotion(mode="manual")
     for seed in (1, 2):
-        retrain(PACKAGE, Training(epochs=1, seed=seed), promotion=manual, retention=keep_one)
+        retrain.fn(PACKAGE, Training(epochs=1, seed=seed), promotion=manual, retention=keep_one)
     assert len(list_versions(store)) == 1
     assert read_champion(store) is None
 

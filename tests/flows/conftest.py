@@ -25,6 +25,12 @@ def way(request: pytest.FixtureRequest) -> Iterator[Way]:
 
 
 @pytest.fixture
+def no_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the new versions of a test without plots, for which two thirds of the time of a retrain go."""
+    monkeypatch.setattr("linear_neuron.tasks.reporting.plots.PLOTS", ())
+
+
+@pytest.fixture
 def predict(way: Way) -> Predict:
     return way(predict_flow)
 

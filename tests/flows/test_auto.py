@@ -21,6 +21,8 @@ from linear_neuron.tasks.registry.versions import read_version
 from linear_neuron.tasks.reporting.retrain_report import summarize
 from linear_neuron.tasks.storage.store import Store
 
+pytestmark = pytest.mark.usefixtures("no_plots")  # but the first version, which is shared, has some
+
 ROWS = 800
 
 

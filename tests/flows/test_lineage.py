@@ -275,14 +275,16 @@ def test_without_the_extra_a_run_warns(
     assert receiver.posted == []
 
 
-def test_without_a_setting_nothing_is_imported(served: Store, inbox: Path) -> None:
+def test_a_run_without_a_setting_imports_no_client_and_no_tensorflow(served: Store, inbox: Path) -> None:
     code = (
         "import os, sys; from linear_neuron.flows import actuals, predict, retrain; "
         "from linear_neuron.tasks.parameters import Batch; predict.predict.fn(Batch(inputs=[sys.argv[1]])); "
         "os.environ |= {'OPENLINEAGE_URL': 'http://127.0.0.1:1', 'OPENLINEAGE_DISABLED': 'true'}; "
-        "predict.predict.fn(Batch(inputs=[sys.argv[1]])); sys.exit('openlineage' in sys.modules)"
+        "predict.predict.fn(Batch(inputs=[sys.argv[1]])); "
+        "print({'openlineage', 'tensorflow', 'keras'} & set(sys.modules))"
     )
-    subprocess.run([sys.executable, "-c", code, str(inbox / "b.csv")], check=True)
+    done = subprocess.run([sys.executable, "-c", code, str(inbox / "b.csv")], check=True, stdout=-1, text=True)
+    assert done.stdout == "set()\n"
 
 
 def test_a_version_of_the_example_is_traced_to_its_url(

@@ -21,6 +21,8 @@ from linear_neuron.tasks.registry.versions import read_version
 from linear_neuron.tasks.reporting.backtest_report import read_backtest
 from linear_neuron.tasks.storage.store import Store
 
+pytestmark = pytest.mark.usefixtures("no_plots")  # but the versions that are shared have some
+
 CITIES = {"Aachen": 0.0, "Bonn": 0.2, "Celle": -0.3}
 
 

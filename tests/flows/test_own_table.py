@@ -19,6 +19,8 @@ from linear_neuron.tasks.registry.verify import verify
 from linear_neuron.tasks.registry.versions import read_version
 from linear_neuron.tasks.storage.store import Store
 
+pytestmark = pytest.mark.usefixtures("no_plots")
+
 COLUMNS = {"features": ["area", "rooms"], "target": "price", "time": "sold_on", "max_bad_rows": 1}
 
 

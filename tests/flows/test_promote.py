@@ -53,6 +53,7 @@ def trained(trained_store: Store, store: Store) -> Store:
     return store
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_worse_is_refused_better_is_promoted_and_rollback_goes_back(trained: Store, server: str) -> None:
     (first,), store = list_versions(trained), trained
     worse = Path(retrain.fn(PACKAGE, Training(epochs=1))).name
@@ -112,7 +113,7 @@ def test_a_refused_version_ends_its_run_refused_with_the_reason(store: Store, se
     assert state.result() == str(version_folder(store, version))
 
 
-@pytest.mark.usefixtures("store")
+@pytest.mark.usefixtures("store", "no_plots")
 def test_every_version_comes_out_again_to_the_bit() -> None:
     for training in (Training(epochs=3, seed=5), Training(epochs=2, shuffle=False, validation_split=0)):
         version = Path(retrain.fn(PACKAGE, training)).name
@@ -138,6 +139,7 @@ def test_what_differs_is_named_when_a_version_does_not_come_out_again(trained: S
         reproduce.fn(version)
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_retention_runs_at_the_end_of_a_retrain(store: Store) -> None:
     keep_one, manual = Retention(newest=1, days=0), Promotion(mode="manual")
     for seed in (1, 2):

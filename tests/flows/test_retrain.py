@@ -94,6 +94,7 @@ def test_report_and_artifacts_show_the_plots_and_the_outcome(trained_store: Stor
     assert run.name.startswith("retrain RM notebook 20")
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_same_parameters_give_the_same_files_either_way_and_another_seed_others(
     trained_store: Store, store: Store
 ) -> None:
@@ -159,6 +160,7 @@ def test_a_failed_training_publishes_nothing(store: Store, way: Way) -> None:
     assert list_versions(store) == []
 
 
+@pytest.mark.usefixtures("no_plots")
 def test_outside_of_a_run_the_same_steps_are_plain_functions(store: Store) -> None:
     location = retrain.fn(PACKAGE, Training(epochs=2))
     (version,) = list_versions(store)

@@ -32,6 +32,8 @@ from linear_neuron.tasks.scoring.sql_expression import write_select
 from linear_neuron.tasks.storage.store import Store
 from tests.postgres import Postgres
 
+pytestmark = pytest.mark.usefixtures("no_plots")  # but the versions that are shared have some
+
 SUBURBS = {'Old, "Town"': 40.0, "Bay": 10.0, "🏠": -20.0, "rare": 0.0}
 ROWS = 600
 

@@ -199,7 +199,7 @@ from linear_neuron.tasks.registry.champion import read_champion
 from linear_neuron.tasks.registry.versions import read_version
 from linear_neuron.tasks.storage.store import Store
 store, seen = Store(sys.argv[1]), set()
-for _ in range(5000):
+for _ in range(2000):
     champion = read_champion(store)
     seen.add(champion.version)
 assert all(read_version(store, version).version == version for version in seen)
@@ -207,19 +207,19 @@ print(" ".join(sorted(seen)))
 """
 
 
-def test_two_hundred_changes_are_read_ten_thousand_times_by_others_without_a_torn_read(two: Store) -> None:
+def test_changes_are_read_by_others_without_a_torn_read(two: Store) -> None:
     promote(two, "a", "")
     readers = [
         subprocess.Popen([sys.executable, "-c", READER, str(two.root)], stdout=subprocess.PIPE, text=True)
         for _ in range(2)
     ]
-    for _ in range(100):
+    for _ in range(50):
         promote(two, "b", "there")
         roll_back(two, "and back")
     seen = [reader.communicate(timeout=120)[0].split() for reader in readers]
     assert [reader.returncode for reader in readers] == [0, 0]
     assert all(set(names) <= {"a", "b"} for names in seen)
-    assert len(read_log(two)) == 201
+    assert len(read_log(two)) == 101
 
 
 PROMOTER = """
@@ -232,7 +232,7 @@ for number in range(int(sys.argv[3])):
 """
 
 
-@pytest.mark.parametrize(("kind", "count"), [("disk", 25), ("s3", 8)])
+@pytest.mark.parametrize(("kind", "count"), [("disk", 25), ("s3", 4)])
 def test_concurrent_promotions_lose_nothing(store: Store, s3: str, kind: str, count: int) -> None:
     shared = store if kind == "disk" else Store(f"{s3}/concurrent")
     for version in ("a", "b"):

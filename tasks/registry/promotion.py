@@ -169,9 +169,10 @@ def compare_with_anchor(
     compared = compare_errors(challenger_errors, anchor, split, stricter, whose)
     if not compared.promote:
         return compared
-    unknown, rows = find_unknown_rows(anchor, split), split.design("test", anchor.features)
-    budget = promotion.tolerance * BUDGET
-    allowed = (1 + budget) * (anchor.candidate_model.predict(rows.x[unknown]) - rows.y[unknown]) ** 2
+    rows, budget = split.rows["test"], promotion.tolerance * BUDGET
+    predicted = predict_by(anchor, split, rows)
+    unknown = find_unknown_rows(anchor, split) & ~np.isnan(predicted)
+    allowed = (1 + budget) * (predicted[unknown] - rows.y[unknown]) ** 2
     certainty, _ = measure_certainty(challenger_errors[unknown], allowed)
     figures = compared.figures | {"budget_certainty": certainty}
     reason = f"{compared.reason}; that it is less than {budget:.2%} worse is {certainty:.0%} certain, and 95% is asked"

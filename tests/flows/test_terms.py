@@ -24,6 +24,7 @@ from linear_neuron.tasks.model import ModelVersion
 from linear_neuron.tasks.monitoring.compare_versions import measure_versions
 from linear_neuron.tasks.parameters import Batch, Dataset, Period, Promotion, Training
 from linear_neuron.tasks.registry.catalogue import list_history
+from linear_neuron.tasks.registry.promotion import decide
 from linear_neuron.tasks.registry.verify import verify
 from linear_neuron.tasks.registry.versions import read_version, version_folder
 from linear_neuron.tasks.reporting.batch_report import summarize
@@ -249,6 +250,16 @@ def test_versions_are_measured_on_the_rows_that_all_of_them_predict(sales: Sales
     assert both.mse[filled.version] == pytest.approx(both.mse[strict.version], rel=0.05)
     assert both.mse[plain.version] > 100
     assert strict.metrics["test"]["neuron"]["mse"] == pytest.approx(both.mse[strict.version], rel=0.6)
+
+
+def test_the_best_before_the_champion_may_have_terms_too(sales: Sales) -> None:
+    dataset, version = describe(sales.source, missing="fill", time="sold_on"), sales.filled
+    rows = split.fn(download.fn(dataset), dataset, 0.2)
+    predicted = predict_by(version, rows, rows.rows["test"])
+    champion, anchor = (version.model_copy(update={"version": name}) for name in ("champion", "anchor"))
+    found = decide(version, predicted, champion, rows, Promotion(), anchor)
+    assert (found.promote, found.anchor) == (True, "anchor")
+    assert found.figures["anchor_budget_certainty"] == 1, "it is the same model"
 
 
 @pytest.mark.parametrize("missing", ["fill", "reject"])

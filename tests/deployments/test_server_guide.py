@@ -87,12 +87,14 @@ def wait_for_readiness(machine: Machine, status: str) -> None:
     eventually(lambda: machine.run(ready) == status, f"the server's readiness is {status}")
 
 
-def start_endless_run(machine: Machine) -> str:
-    training = json.dumps({"epochs": 100_000, "batch_size": 1})
-    printed = neuron(machine, f"prefect deployment run retrain/weekly-retrain --param 'training={training}'")
-    run = re.findall(r"UUID: (\S+)", printed)[0]
-    eventually(lambda: ask(machine, f"flow_runs/{run}")["state_name"] == "Running", "it runs")
-    return str(run)
+def start_run(machine: Machine, **parameters: object) -> str:
+    """Starts a run of weekly-retrain as a click in the UI does, and returns its id."""
+    deployment = ask(machine, "deployments/name/retrain/weekly-retrain")["id"]
+    return str(ask(machine, f"deployments/{deployment}/create_flow_run", parameters=parameters)["id"])
+
+
+def wait_for_state(machine: Machine, run: str, state: str) -> None:
+    eventually(lambda: ask(machine, f"flow_runs/{run}")["state_name"] == state, f"the run is {state}")
 
 
 def put_repository(machine: Machine) -> None:
@@ -170,16 +172,21 @@ def test_temporary_files_are_the_services_own(machine: Machine) -> None:
 
 
 def test_either_service_may_be_stopped_first(machine: Machine) -> None:
-    run = start_endless_run(machine)
-    for order in (["server", "worker"], ["worker", "server"]):
-        began = time.monotonic()
-        for name in order:
-            machine.run(f"systemctl stop linear-neuron-{name}")
-        assert time.monotonic() - began < 30
-        assert machine.run("pgrep --uid neuron --list-full prefect", check=False) == ""
-        machine.run("systemctl start linear-neuron-server linear-neuron-worker")
+    run = start_run(machine, training={"epochs": 100_000, "batch_size": 1})
+    wait_for_state(machine, run, "Running")
+    stop_services(machine, "server", "worker")
+    machine.run("systemctl start linear-neuron-server linear-neuron-worker")
     # With its server gone the worker could tell nobody. An automation would free the slot after 90 s.
     ask(machine, f"flow_runs/{run}/set_state", state={"type": "CRASHED"})
+    stop_services(machine, "worker", "server")  # The next section starts both.
+
+
+def stop_services(machine: Machine, *order: str) -> None:
+    began = time.monotonic()
+    for name in order:
+        machine.run(f"systemctl stop linear-neuron-{name}")
+    assert time.monotonic() - began < 30
+    assert machine.run("pgrep --uid neuron --list-full prefect", check=False) == ""
 
 
 def test_tls_carries_the_api_and_its_web_sockets(machine: Machine) -> None:
@@ -204,7 +211,7 @@ def test_health_covers_the_database_and_metrics_work(machine: Machine) -> None:
             "prefect_events_emitted_total" in machine.run("curl --silent http://127.0.0.1:4201/metrics", check=False)
         )
     )
-    assert "'Unchanged'" in neuron(machine, WATCH)
+    wait_for_state(machine, start_run(machine), "Unchanged")
     machine.run("systemctl stop postgresql")
     wait_for_readiness(machine, "503")
     machine.run("systemctl start postgresql")

@@ -21,6 +21,7 @@ from prefect import tags
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
+from linear_neuron.deployments.cli import main
 from linear_neuron.flows.predict import predict as predict_flow
 from linear_neuron.tasks.errors import UserError, WorkError
 from linear_neuron.tasks.model import ModelVersion
@@ -351,13 +352,21 @@ def test_the_command_prints_a_summary_and_the_folder_as_the_last_line(served: St
     ],
 )
 def test_a_users_mistake_is_one_sentence_and_status_2(
-    served: Store, inbox: Path, run_cli: Run, monkeypatch: pytest.MonkeyPatch, arguments: list[str], sentence: str
+    served: Store,
+    inbox: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    sentence: str,
 ) -> None:
     monkeypatch.chdir(inbox.parent)
-    done = run_cli("predict", *arguments)
-    assert done.returncode == 2
-    assert sentence in done.stderr.splitlines()[-1]
-    assert "secret" not in done.stderr + done.stdout
+    monkeypatch.setattr(sys, "argv", ["linear-neuron", "predict", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    assert (ended.value.code, said.out) == (2, "")
+    assert sentence in said.err.splitlines()[-1]
+    assert "secret" not in said.err
     assert not (served.root / "predictions").exists()
 
 

@@ -41,7 +41,7 @@ def train_on(training: Training, *features: str) -> TrainingResult:
 
 @pytest.mark.parametrize(
     "change",
-    [{"shuffle": False}, {"batch_size": 47, "seed": 7}, {"batch_size": 1000}],
+    [{"batch_size": 47, "seed": 7}, {"batch_size": 1000, "shuffle": False}],
     ids=str,
 )
 def test_weights_and_history_equal_those_of_a_plain_fit(change: dict[str, Any]) -> None:
@@ -78,9 +78,9 @@ def test_default_recipe_ends_where_keras_ends() -> None:
     assert "Trainable params: 2" in trained.summary
 
 
-@pytest.mark.parametrize("feature", ["ZN", "CHAS", "TAX"])
+@pytest.mark.parametrize("feature", ["CHAS", "TAX"])
 def test_every_column_can_be_the_feature(feature: str) -> None:
-    """Tried with a column that is mostly 0, one of two values, and the one with the largest numbers."""
+    """Tried with a column of two values, mostly 0, and the one with the largest numbers."""
     trained = train_on(Training(epochs=2), feature)
     assert np.isfinite([*trained.linear_model.weights, trained.linear_model.bias, *trained.loss]).all()
 

@@ -27,7 +27,7 @@ MODULES = ("tasks.py", "flows/__init__.py", "deployments.py", "polars.py", "pref
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Stack:
     """A stack that is not up yet, in a folder whose Python files leave a mark when they are imported."""
     folder = tmp_path_factory.mktemp("hostile")
     for name in MODULES:
@@ -37,13 +37,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Stack:
 
 
 @pytest.fixture(scope="module")
-def rivals(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Stack]]:
+def rivals(hostile: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Stack]]:
     """Two stacks that were started at the same time on one port: the one that is up, and the one that is not."""
     stacks = [Stack(tmp_path_factory.mktemp(name)) for name in ("first", "second")]
     stacks[1].port, stacks[1].api = stacks[0].port, stacks[0].api
     for rival in stacks:  # A new database takes seconds of CPU.
         with suppress(FileNotFoundError):  # Alone, the test has no other.
-            shutil.copytree(stack.store / "prefect", rival.store / "prefect")
+            shutil.copytree(hostile.store / "prefect", rival.store / "prefect")
     with ThreadPoolExecutor() as pool:
         failures = [future.exception() for future in [pool.submit(stack.start) for stack in stacks]]
     (refused,) = [stack for stack, failure in zip(stacks, failures, strict=True) if failure]
@@ -52,73 +52,73 @@ def rivals(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     running.rest()
 
 
-def test_once_prints_the_summary_and_leaves_no_file(stack: Stack, tmp_path: Path) -> None:
+def test_once_prints_the_summary_and_leaves_no_file(hostile: Stack, tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "up", "--once"],
         env=CLEAN | {"TMPDIR": str(tmp_path)},
-        cwd=stack.log.parent,
+        cwd=hostile.log.parent,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    (version,) = list_versions(Store(str(stack.store)))
+    (version,) = list_versions(Store(str(hostile.store)))
     lines = done.stdout.splitlines()
-    assert lines[-1] == str(stack.store / "models" / version)
+    assert lines[-1] == str(hostile.store / "models" / version)
     assert list(tmp_path.iterdir()) == [], "another user of the machine could not write to what is left"
     assert any(line.startswith("Status        champion") for line in lines)
     assert "Waiting for the worker to run weekly-retrain ..." in done.stderr
     assert len(lines) + len(done.stderr.splitlines()) <= 25
-    assert stack.processes() == {}
+    assert hostile.processes() == {}
 
 
-def test_up_shows_the_first_run_and_predicts_the_inbox(stack: Stack) -> None:
-    inbox = stack.log.parent / "inbox"
+def test_up_shows_the_first_run_and_predicts_the_inbox(hostile: Stack) -> None:
+    inbox = hostile.log.parent / "inbox"
     inbox.mkdir()
     (inbox / "homes.csv").write_text("id,RM\n007,6\n")
-    stack.start()
-    runs = stack.api.ask("POST", "/flow_runs/filter", sort="START_TIME_ASC", flows={"name": {"any_": ["retrain"]}})
+    hostile.start()
+    runs = hostile.api.ask("POST", "/flow_runs/filter", sort="START_TIME_ASC", flows={"name": {"any_": ["retrain"]}})
     (first,) = [run for run in runs if run["state_name"] == "Completed"]
     assert first["work_queue_name"] == "once"
-    assert "retrain-report" in [artifact["key"] for artifact in stack.api.artifacts(first["id"])]
-    stack.api.wait(stack.api.trigger({}, "predict/daily-predict"), "Completed")
-    assert list(stack.store.glob("predictions/*/homes.predictions.csv"))
+    assert "retrain-report" in [artifact["key"] for artifact in hostile.api.artifacts(first["id"])]
+    hostile.api.wait(hostile.api.trigger({}, "predict/daily-predict"), "Completed")
+    assert list(hostile.store.glob("predictions/*/homes.predictions.csv"))
 
 
-def test_no_file_of_the_users_folder_was_taken_for_a_module(stack: Stack) -> None:
-    assert not (stack.log.parent / "imported").exists()
+def test_no_file_of_the_users_folder_was_taken_for_a_module(hostile: Stack) -> None:
+    assert not (hostile.log.parent / "imported").exists()
 
 
-def test_retrain_without_changes_is_reported_as_once_does(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LINEAR_NEURON_STORE", str(stack.store))
-    with temporary_settings({PREFECT_API_URL: stack.api.url}), get_client(sync_client=True) as client:
+def test_retrain_without_changes_is_reported_as_once_does(hostile: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINEAR_NEURON_STORE", str(hostile.store))
+    with temporary_settings({PREFECT_API_URL: hostile.api.url}), get_client(sync_client=True) as client:
         state = retrain(return_state=True)
         assert state.name == "Unchanged"
         assert state.state_details.flow_run_id
         lines = report(client.read_flow_run(state.state_details.flow_run_id)).splitlines()
     (version,) = list_versions(Store())
     assert any(line.startswith(f"Nothing has changed since {version}") for line in lines)
-    assert lines[-1] == str(stack.store / "models" / version)
+    assert lines[-1] == str(hostile.store / "models" / version)
 
 
-def test_up_ends_with_its_server_but_a_command_goes_on(stack: Stack) -> None:
-    assert stack.process
-    before = list_versions(Store(str(stack.store)))
+def test_up_ends_with_its_server_but_a_command_goes_on(hostile: Stack) -> None:
+    assert hostile.process
+    before = list_versions(Store(str(hostile.store)))
     command = [*COMMAND, "retrain", "--training.epochs", "300", "--dataset.source", "package"]
-    with subprocess.Popen(command, env=CLEAN, cwd=stack.log.parent, stderr=subprocess.PIPE, text=True) as run:
+    with subprocess.Popen(command, env=CLEAN, cwd=hostile.log.parent, stderr=subprocess.PIPE, text=True) as run:
         assert run.stderr
         while "Epoch 1 of" not in run.stderr.readline():
             assert run.poll() is None
         with pause_training(run.pid):
-            stack.kill("linear_neuron.deployments.server")
-            assert stack.process.wait(LONG) == 2
+            hostile.kill("linear_neuron.deployments.server")
+            assert hostile.process.wait(LONG) == 2
         said = run.communicate(timeout=LONG)[1].splitlines()
     assert run.returncode == 1
-    assert said[-1].startswith(f"linear-neuron: The Prefect server at {stack.api.url} went away during the run")
+    assert said[-1].startswith(f"linear-neuron: The Prefect server at {hostile.api.url} went away during the run")
     assert not [line for line in said if "EventsWorker" in line or "connect to" in line]
-    assert len(list_versions(Store(str(stack.store)))) == len(before) + 1
-    assert stack.says("linear-neuron: The server ended by itself; the reason is in")
-    assert stack.processes() == {}
+    assert len(list_versions(Store(str(hostile.store)))) == len(before) + 1
+    assert hostile.says("linear-neuron: The server ended by itself; the reason is in")
+    assert hostile.processes() == {}
 
 
 def test_of_two_starts_on_one_port_one_is_refused(rivals: tuple[Stack, Stack]) -> None:

@@ -9,8 +9,9 @@ import yaml
 
 from linear_neuron.tasks.registry.champion import read_log
 from linear_neuron.tasks.storage.store import Store
-from tests.deployments.helpers import ENDLESS, Stack, eventually
+from tests.deployments.helpers import Stack, eventually
 from tests.deployments.terminal import call_beside as call
+from tests.deployments.trainings import serve_slowly
 
 pytestmark = pytest.mark.xdist_group("models")
 NAMES = {
@@ -22,13 +23,12 @@ RETRAIN = "retrain-models/retrain-models"
 FILE = {"models": {"file": "models.yaml"}}
 
 
-def write_list(stack: Stack, endless: bool = False) -> None:
+def write_list(stack: Stack, source: str = "flats.csv") -> None:
     table = stack.log.parent / "flats.csv"
     table.write_text("area,price\n" + "".join(f"{area},{3 * area + area % 7}\n" for area in range(20, 220)))
     dataset = {"source": "flats.csv", "features": ["area"], "target": "price"}
-    training = {"recipe": "notebook"} | (ENDLESS["training"] if endless else {})
     entries = [
-        {"name": "north", "dataset": dataset, "training": training},
+        {"name": "north", "dataset": dataset | {"source": source}, "training": {"recipe": "notebook"}},
         {"name": "south", "dataset": dataset | {"target": "prize"}},
         {"name": "west", "dataset": dataset, "due": {"retrain": "never"}},
         {"name": "east", "dataset": dataset},
@@ -90,17 +90,18 @@ def test_a_worker_runs_what_is_due_and_shows_one_table(listed: Stack) -> None:
 
 
 def test_a_cancelled_run_ends_its_processes(listed: Stack) -> None:
-    write_list(listed, endless=True)
-    chosen = {"models": {"file": "models.yaml", "only": ["north"]}}
-    run = listed.api.trigger(chosen, RETRAIN)
-    tags = {"tags": {"all_": ["linear-neuron", "north"]}}
-    running = {**tags, "state": {"name": {"any_": ["Running"]}}}
-    (below,) = eventually(lambda: listed.api.ask("POST", "/flow_runs/filter", flow_runs=running), "the model runs")
-    eventually(lambda: find_processes(listed), "its process")
-    listed.api.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"}, force=True)
-    listed.api.wait(run, "Cancelled")
-    eventually(lambda: not find_processes(listed), "the processes have ended")
-    listed.api.wait(below["id"], "Crashed", "Cancelled")
+    with serve_slowly() as url:
+        write_list(listed, url)
+        chosen = {"models": {"file": "models.yaml", "only": ["north"]}}
+        run = listed.api.trigger(chosen, RETRAIN)
+        tags = {"tags": {"all_": ["linear-neuron", "north"]}}
+        running = {**tags, "state": {"name": {"any_": ["Running"]}}}
+        (below,) = eventually(lambda: listed.api.ask("POST", "/flow_runs/filter", flow_runs=running), "the model runs")
+        eventually(lambda: find_processes(listed), "its process")
+        listed.api.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"}, force=True)
+        listed.api.wait(run, "Cancelled")
+        eventually(lambda: not find_processes(listed), "the processes have ended")
+        listed.api.wait(below["id"], "Crashed", "Cancelled")
 
 
 def find_processes(stack: Stack) -> list[int]:

@@ -6,7 +6,7 @@ from linear_neuron.tasks.model import ModelVersion
 from linear_neuron.tasks.name import command
 from linear_neuron.tasks.parameters import Promotion
 from linear_neuron.tasks.registry.champion import PromotionDecision
-from linear_neuron.tasks.registry.worst_case import WorstCase, find_worst_case
+from linear_neuron.tasks.registry.worst_case import WorstCase, find_worst_case, show_column
 from linear_neuron.tasks.text import as_text, number, signed
 
 
@@ -55,7 +55,9 @@ def describe_worst(worst: WorstCase, spread: float | None) -> str:
 
 
 def _describe_point(worst: WorstCase) -> str:
-    return ", ".join(f"{as_text(name)} {show_value(value)}" for name, value in worst.at.items()) or "any row"
+    return (
+        ", ".join(f"{as_text(show_column(name))} {show_value(value)}" for name, value in worst.at.items()) or "any row"
+    )
 
 
 def show_value(value: float | str | None) -> str:

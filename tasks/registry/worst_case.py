@@ -136,6 +136,12 @@ def _are_independent(names: Sequence[str]) -> bool:
     return len(set(times)) == len(times) and len(set(plain)) == len(plain)
 
 
+def show_column(name: str) -> str:
+    """Write a column or a part of a time as people write it: weekday(sold_on)."""
+    part = _parse_part(name)
+    return f"{part.part}({part.column.name})" if part else name.removesuffix(LEVEL)
+
+
 def _parse_part(name: str) -> TimePart | None:
     """Parse the canonical text of a part of a time; None for a column."""
     text = name.removesuffix(LEVEL)
@@ -155,7 +161,7 @@ def _find_domain(name: str, groups: Sequence[Group], models: Sequence[ModelVersi
         return [*sorted({level for term in terms for level in (term.rows or term.levels)}), *filled]
     part = _parse_part(name)
     if part and part.part not in PARTS:
-        raise UnboundedError(f"{name} has no bounds")
+        raise UnboundedError(f"{show_column(name)} has no bounds")
     low, high = PARTS[part.part] if part else _find_range(name, models)
     return [Enclosure(low, max(low, high)), *filled]
 

@@ -51,7 +51,7 @@ def test_what_is_not_proven_is_refused(store: Store) -> None:
     assert "does not know the spread" in limit_change(YES, challenger, old, Promotion(max_change=0.1)).reason
     open_ended = challenger.model_copy(update={"terms": [Term(name="d", kind="number", value="days(`t`)")]})
     reason = limit_change(YES, open_ended, champion, Promotion(max_change=0.1)).reason
-    assert reason.startswith("promotion.max_change is not proven: days(`t`) has no bounds; to promote it by hand")
+    assert reason.startswith("promotion.max_change is not proven: days(t) has no bounds; to promote it by hand")
 
 
 def test_worst_case_is_described(store: Store) -> None:
@@ -65,5 +65,7 @@ def test_worst_case_is_described(store: Store) -> None:
         "Within bounds no prediction moves by more than 1.00; moves are from -1.00 to +0.5000. It is an upper bound, "
         "which may not be reached; it is near k x, a missing."
     )
+    timed = WorstCase(0, 1.0, {}, {"weekday(`sold_on`)": 2.0}, exact=True)
+    assert describe_worst(timed, None).endswith("It is reached at weekday(sold_on) 2.00.")
     assert describe_worst(WorstCase(0, 0, {}, {}, exact=False, reason="x"), 1.0) == "No worst case is proven: x."
     assert describe_worst(WorstCase(0, 0, {}, {}, exact=True), None).endswith("It is reached at any row.")

@@ -247,8 +247,8 @@ def find_obstacle(challenger: ModelVersion, champion: ModelVersion, split: Split
         )
     if gone := [name for name in champion.kinds if not split.has([name])]:
         return (
-            f"the champion also reads {', '.join(gone)}, which this retrain does not, so the two can't be compared; name "
-            f"terms that read {'it' if len(gone) == 1 else 'them'}; {by_hand(challenger)}."
+            f"the champion also reads {', '.join(gone)}, which this retrain does not, so the two can't be compared; "
+            f"name terms that read {'it' if len(gone) == 1 else 'them'}; {by_hand(challenger)}."
         )
     if other := [name for name, kind in champion.kinds.items() if not can_read(kind, split.kinds[name])]:
         return (

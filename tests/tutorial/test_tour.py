@@ -1,12 +1,11 @@
 """The whole product in eleven short tests, to be read in order. Each is the shortest real use of one thing."""
 
-import asyncio
-import re
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from linear_neuron.deployments.deploy import deploy
 from linear_neuron.flows.predict import predict
 from linear_neuron.flows.promote import promote, rollback
 from linear_neuron.flows.reproduce import reproduce
@@ -16,6 +15,7 @@ from linear_neuron.tasks.registry.retention import clean_store
 from linear_neuron.tasks.registry.verify import verify
 from linear_neuron.tasks.registry.versions import list_versions, read_version
 from linear_neuron.tasks.storage.store import Store
+from tests.deployments.helpers import Stack, eventually
 from tests.helpers import make_version
 
 
@@ -76,11 +76,15 @@ def test_07_reproduce_a_version(tutorial: str) -> None:
     assert reproduce(tutorial) == (True, f"Reproduced bit for bit: {tutorial}, MEDV = 3.3428 * RM + 1.2761.")
 
 
-@pytest.mark.usefixtures("server")
-def test_08_put_it_on_a_schedule() -> None:
-    """`linear-neuron deploy` tells a server when to train and to predict, and prints what it will run next."""
-    lines = asyncio.run(deploy())
-    assert [line for line in lines if re.fullmatch(r"Next run of weekly-retrain: Mon \d{4}-\d\d-\d\d 06:00 .*", line)]
+def test_08_put_it_on_a_schedule(stack: Stack) -> None:
+    """`linear-neuron up` starts a server that plans the trainings of the weeks to come."""
+    wanted: dict[str, Any] = {
+        "deployments": {"name": {"any_": ["weekly-retrain"]}},
+        "flow_runs": {"state": {"name": {"any_": ["Scheduled"]}}},
+    }
+    planned = eventually(lambda: stack.api.ask("POST", "/flow_runs/filter", **wanted))
+    starts = [datetime.fromisoformat(run["expected_start_time"]) for run in planned]
+    assert {f"{start:%A %H:%M}" for start in starts} == {"Monday 06:00"}
 
 
 def test_09_skip_what_is_done(store: Store, tutorial: str) -> None:

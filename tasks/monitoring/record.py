@@ -280,7 +280,7 @@ def _combine_rows(actual_values: pl.DataFrame, matches: Matches) -> pl.DataFrame
     names = [*(source.name for source in matches.batches), None]  # -1 is the last one.
     numbers = pl.DataFrame(matches.numbers, schema=list(NUMBERS)).fill_nan(None)
     batch = pl.Series(BATCH, [names[index] for index in matches.batch.tolist()], pl.String)
-    texts = pl.DataFrame(matches.labels, schema=dict.fromkeys(matches.labels, pl.String))
+    texts = pl.DataFrame([pl.Series(name, found.tolist(), pl.String) for name, found in matches.labels.items()])
     labels = pl.Series(LABELS, [None] * len(actual_values), pl.String)
     if texts.width:
         labels = texts.select(pl.struct(pl.all()).struct.json_encode().alias(LABELS)).to_series()

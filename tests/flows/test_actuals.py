@@ -622,6 +622,12 @@ def test_slices_of_actuals_are_by_column_prediction_and_month(served: Store, wri
     ]
 
 
+def test_the_first_row_may_lack_a_prediction_and_so_a_label(served: Store, write: Write) -> None:
+    predict.fn(Batch(inputs=[str(write("in/a.csv", "id,RM,side\na,1,n\n"))], key="id"))
+    (entry,) = run(write("sold.csv", "id,MEDV\nx,9\na,3\n"), by=["side"])
+    assert [(one.level, one.rows) for one in entry.results[0].slices if one.by == "side"] == [("n", 1)]
+
+
 def test_predictions_found_later_have_their_slices_too(served: Store, write: Write, tmp_path: Path) -> None:
     predict.fn(
         Batch(inputs=[str(write("in/a.csv", "id,RM,side\na,1,n\nb,2,s\n"))], key="id", output=str(tmp_path / "out"))

@@ -56,9 +56,16 @@ class Moments:
         return np.asarray(np.clip(scaled.T @ scaled, -1, 1))
 
     def move(self, origin: Floats) -> Moments:
-        """Return the same moments seen from another origin."""
+        """Return the same moments seen from another origin.
+
+        What is rounding error is known by the size of what was rounded, which the other origin no longer tells.
+        """
         triangle = self.triangle.copy()
-        triangle[0, 1:] += triangle[0, 0] * (self.origin - origin)
+        norms, weight = np.sqrt(np.sum(triangle[1:, 1:] ** 2, axis=0)), triangle[0, 0]
+        lost = SPREAD_LOST * (np.abs(triangle[0, 1:]) + np.abs(self.origin) * weight)
+        triangle[1:, 1:] *= norms > lost
+        triangle[0, 1:] += weight * (self.origin - origin)
+        triangle[0, 1:] *= np.abs(triangle[0, 1:]) > lost
         return replace(self, origin=origin, triangle=triangle)
 
     def scale(self, factor: float) -> Moments:

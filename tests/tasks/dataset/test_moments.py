@@ -171,6 +171,17 @@ def test_dependent_and_constant_columns_take_the_smallest_weights() -> None:
     assert np.isnan(measure(x, 3 * first + 1).correlations[1]).all()
 
 
+def test_rounding_is_no_spread_seen_from_another_origin() -> None:
+    rng, names = np.random.default_rng(1), ("a", "seldom", "y")
+    a, y = rng.normal(size=(2, 300))
+    plain = measure_moments(names, np.c_[a[:150], np.zeros(150)], y[:150])
+    for share in (0.03, 0.1, 0.7):  # the origin of rows, of which these are all that do not have the level
+        origin = np.array([0.1, share, 0.2])
+        other = measure_moments(names, np.c_[a[150:], np.zeros(150)], y[150:], origin=origin)
+        for order in ([plain, other], [other, plain]):
+            assert merge_moments(order).solve().weights[1] == 0
+
+
 def test_fewer_rows_than_columns_are_fitted_exactly() -> None:
     x = np.array([[1.0, 2.0, 3.0], [2.0, 1.0, 5.0]])
     moments = measure(x, np.array([1.0, 4.0]))

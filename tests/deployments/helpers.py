@@ -102,8 +102,8 @@ class Api:
     def artifacts(self, run: str) -> list[Any]:
         return list(self.ask("POST", "/artifacts/filter", flow_runs={"id": {"any_": [run]}}))
 
-    def schedule(self, count: int, every: int = 1, first: int = 6, parameters: dict[str, Any] = QUICK) -> str:
-        """Add a schedule to weekly-retrain: `count` runs, `every` some seconds, the first in a few seconds."""
+    def schedule(self, count: int, every: int = 1, first: int = 15, parameters: dict[str, Any] = QUICK) -> str:
+        """Add a schedule to weekly-retrain: `count` runs, `every` some seconds, the first when a slow server has it."""
         start = datetime.now(UTC) + timedelta(seconds=first)
         rule = f"DTSTART:{start:%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;INTERVAL={every};COUNT={count}"
         schedule = {"schedule": {"rrule": rule, "timezone": "UTC"}, "active": True, "parameters": parameters}

@@ -54,7 +54,7 @@ def test_only_the_newest_missed_run_is_run(
     assert production.processes() == {}
     assert production.api.run(running)["state_name"] == "Crashed"
     since = datetime.now(UTC)
-    schedule = production.api.schedule(count=3, first=3)
+    schedule = production.api.schedule(count=3)
     asked = [production.api.trigger({}, "predict/daily-predict") for _ in range(2)]
     eventually(lambda: len(production.api.scheduled(since)) == 3, "the scheduler inserts three runs")
     eventually(lambda: all(overdue(run) for run in production.api.scheduled(since)), "three are missed")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -17,11 +18,11 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from linear_neuron.deployments.server_settings import UP_FILE
 from linear_neuron.deployments.stack import report
-from linear_neuron.flows.retrain import retrain
 from linear_neuron.tasks.registry.versions import list_versions
 from linear_neuron.tasks.storage.store import Store
 from tests.deployments.helpers import CLEAN, COMMAND, LONG, MEASURED, Stack
 from tests.deployments.trainings import pause_training, read_slowly, serve_slowly
+from tests.forked import Forked
 
 MODULES = ("tasks.py", "flows/__init__.py", "deployments.py", "polars.py", "prefect.py", "numpy.py")
 
@@ -89,13 +90,15 @@ def test_no_file_of_the_users_folder_was_taken_for_a_module(hostile: Stack) -> N
     assert not (hostile.log.parent / "imported").exists()
 
 
-def test_retrain_without_changes_is_reported_as_once_does(hostile: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_retrain_without_changes_is_reported_as_once_does(
+    hostile: Stack, forked: Forked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = forked.run(("retrain",), CLEAN, hostile.log.parent)
+    assert done.returncode == 0, done.stderr
+    (run,) = hostile.api.ask("POST", "/flow_runs/filter", flow_runs={"state": {"name": {"any_": ["Unchanged"]}}})
     monkeypatch.setenv("LINEAR_NEURON_STORE", str(hostile.store))
     with temporary_settings({PREFECT_API_URL: hostile.api.url}), get_client(sync_client=True) as client:
-        state = retrain(return_state=True)
-        assert state.name == "Unchanged"
-        assert state.state_details.flow_run_id
-        lines = report(client.read_flow_run(state.state_details.flow_run_id)).splitlines()
+        lines = report(client.read_flow_run(UUID(run["id"]))).splitlines()
     (version,) = list_versions(Store())
     assert any(line.startswith(f"Nothing has changed since {version}") for line in lines)
     assert lines[-1] == str(hostile.store / "models" / version)

@@ -84,6 +84,7 @@ def load_at_once(worlds: list[World], address: str, read: Callable[[], list[Any]
         for _ in range(2):
             check_done(race(worlds, *orders))
             assert sorted(read()) == sorted((f"{name}{row}",) for name in "ab" for row in range(ROWS))
+    clear()  # Other tests use the database, too.
     assert verify(world.store) == []
 
 

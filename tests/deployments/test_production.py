@@ -19,7 +19,7 @@ def test_a_request_without_the_auth_string_gets_401(production: Stack) -> None:
 def test_a_run_outlives_restarts_of_server_and_database(
     production: Stack, guarded_server: Server, cluster: Postgres
 ) -> None:
-    run = production.api.trigger({"training": {"epochs": 10_000}})
+    run = production.api.trigger({"training": {"epochs": 20_000}})
     production.api.wait(run, "Running")
     pid = eventually(lambda: production.api.run(run)["infrastructure_pid"], "the worker knows the process")
 
@@ -35,6 +35,7 @@ def test_a_run_outlives_restarts_of_server_and_database(
     cluster.restart(seconds=3)  # long enough that an update is refused meanwhile
 
     eventually(lambda: progress(production, run) > shown, "it shows how far it is by now")
+    assert production.api.run(run)["state_name"] == "Running", "the run was too short for this test"
     production.api.wait(run, "Completed")
 
 

@@ -38,9 +38,11 @@ def serve_slowly() -> Iterator[str]:
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/table.csv"
-        ended.set()
-        server.shutdown()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/table.csv"
+        finally:
+            ended.set()
+            server.shutdown()
 
 
 def read_slowly(url: str) -> dict[str, Any]:
@@ -65,5 +67,7 @@ def pause_training(parent: int) -> Iterator[None]:
     """Stop the process that trains for another process, and let it go on after the context."""
     (trainer,) = eventually(lambda: find_trainers(parent), "a process trains")
     os.kill(trainer, signal.SIGSTOP)
-    yield
-    os.kill(trainer, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        os.kill(trainer, signal.SIGCONT)

@@ -270,7 +270,7 @@ def test_every_file_is_read_as_by_the_plain_reader(tmp_path: Path, neuron: Model
         check(*file, block, ranges, tmp_path, neuron)
 
     for start in range(0, CASES, BATCH):
-        rules = settings(max_examples=min(BATCH, CASES - start), deadline=None, database=None)
+        rules = settings(max_examples=min(BATCH, CASES - start))
         seed(start)(rules(given(FILES, st.integers(7, 64), st.none() | st.integers(7, 90))(attempt)))()
 
 

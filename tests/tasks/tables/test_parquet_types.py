@@ -129,7 +129,7 @@ def test_column_passes_through_with_type_and_metadata(tmp_path: Path, neuron: Mo
 def test_any_schema_passes_through(tmp_path: Path, neuron: ModelVersion) -> None:
     rooms = st.lists(st.sampled_from([5.0, 6.5, None]), max_size=8)
 
-    @settings(max_examples=CASES, deadline=None, database=None)
+    @settings(max_examples=CASES)
     @given(st.lists(st.sampled_from(sorted(ODD)), max_size=5), rooms)
     def attempt(kinds: list[str], rooms: list[float | None]) -> None:
         check(tmp_path, make_table(kinds, rooms), neuron)

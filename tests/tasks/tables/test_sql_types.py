@@ -65,7 +65,7 @@ def attempt(check: Callable[[tuple[Kind, Values]], None], kinds: list[Kind]) -> 
     tables = st.sampled_from(kinds).flatmap(
         lambda kind: st.tuples(st.just(kind), st.lists(st.none() | kind[1], min_size=1, max_size=7))
     )
-    settings(max_examples=CASES, deadline=None, database=None)(given(tables)(check))()
+    settings(max_examples=CASES)(given(tables)(check))()
 
 
 @pytest.fixture(autouse=True)

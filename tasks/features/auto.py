@@ -15,7 +15,7 @@ from linear_neuron.tasks.steps import get_logger, task
 from linear_neuron.tasks.tables.columns import require_columns
 from linear_neuron.tasks.tables.scan import PARTS, ColumnFacts, TableScan, scan_table
 from linear_neuron.tasks.tables.spec import TableSpec
-from linear_neuron.tasks.text import one_line, plural
+from linear_neuron.tasks.text import list_first, one_line, plural
 
 MOST_LEVELS = 2_000  # of all categories together
 LEVEL_ROWS = 10  # rows of the table for each level of all categories, as a rule of thumb asks for each weight
@@ -24,6 +24,7 @@ DAYS = {"month": 730, "weekday": 56, "hour": 2}  # of history, from which a part
 ID = re.compile(r"(?:^|[\W_])(?:id|key|uuid|number|no|nr)$|[a-z0-9](?:Id|ID|Key|Nr|No)$")  # how names of ids end
 AHEAD = timedelta(days=1)  # that a time without a zone may be ahead of UTC, since it may be a local one
 SHOWN = 40  # characters of a value that a reason shows
+LISTED = 10  # columns that a refusal names
 
 
 def choose_terms(dataset: Dataset) -> tuple[Dataset, AutoTerms | None]:
@@ -37,8 +38,11 @@ def choose_terms(dataset: Dataset) -> tuple[Dataset, AutoTerms | None]:
     scan = scan_table(describe_source(dataset), lambda columns: find_target(dataset.target, columns))
     auto = choose_by_facts(scan, dataset)
     if not auto.features and not auto.categories:
-        reasons = "; ".join(f"{choice.column}: {choice.reason}" for choice in auto.columns)
-        raise UserError(f"{dataset.source} has no column to learn {dataset.target} from ({reasons}).")
+        reasons = list_first([f"{choice.column}: {choice.reason}" for choice in auto.columns], LISTED, "; ")
+        raise UserError(
+            f"{dataset.source} has no column to learn {dataset.target} from ({reasons}). "
+            "Name columns that it may use all the same by --dataset.features, or add others to the table."
+        )
     named = {"features": auto.features, "categories": auto.categories, "missing": auto.missing}
     return dataset.model_copy(update=named), auto
 

@@ -178,8 +178,11 @@ def test_terms_that_add_nothing_are_left_out_of_the_flags() -> None:
 
 
 def test_table_without_a_usable_column_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no column to learn price from \(x: one value, 1; price: the target\)"):
+    message = r"no column to learn price from \(x: one value, 1; price: the target\). Name .* --dataset.features"
+    with pytest.raises(UserError, match=message):
         choose(tmp_path, {"x": cycle(1)})
+    with pytest.raises(UserError, match=r"x8: one value, 1; x9: one value, 1; and 3 more\)"):
+        choose(tmp_path, {f"x{number}": cycle(1) for number in range(12)})
 
 
 def test_unknown_target_is_refused_with_its_flag(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from linear_neuron.flows.retrain import retrain
 from linear_neuron.tasks.model import Histogram, ModelVersion
 from linear_neuron.tasks.parameters import Dataset
 from linear_neuron.tasks.storage.store import Store
-from linear_neuron.tasks.training.training_process import keep_warm
+from linear_neuron.tasks.training import training_process
 from tests.deployments.helpers import CLEAN, RUNNING, Stack, Webhook, answers, eventually, free_port
 from tests.forked import Forked
 from tests.helpers import Run, make_version
@@ -79,8 +79,9 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 @pytest.fixture(scope="session", autouse=True)
 def warm_trainer() -> None:
-    """Have all flows of this process train in one other, so that Keras is imported once."""
-    keep_warm()
+    """Have all flows of this process train in one other, so that Keras is imported once; coverage does not trace it."""
+    training_process.IGNORED = (*training_process.IGNORED, "COVERAGE_")
+    training_process.keep_warm()
 
 
 @pytest.fixture(scope="session")

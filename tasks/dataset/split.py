@@ -278,8 +278,8 @@ def _check_counts(split: Split) -> None:
     if len(split.rows["train"]) < least or len(split.rows["test"]) < MIN_TEST:
         counts = ", ".join(f"{len(rows):,} to {verb}" for verb, rows in _name_parts(split))
         raise UserError(
-            f"There are too few rows: {counts}; at least {least} are needed to learn from and {MIN_TEST} to test on; "
-            "collect more."
+            f"There are too few rows: {counts}; at least {least} are needed to learn from and {MIN_TEST} to test on. "
+            f"Collect more{', or name fewer terms by --dataset.features' if len(split.names) > 1 else ''}."
         )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # Nothing heavy may be imported before the process is started
 DECISIVE = {"KERAS_BACKEND": "tensorflow", "TF_ENABLE_ONEDNN_OPTS": "0"}  # Other oneDNN kernels round differently.
 SETTINGS = DECISIVE | {"KERAS_HOME": os.devnull, "TF_CPP_MIN_LOG_LEVEL": "2"}  # There is no keras.json in that.
 MOST = 100  # trainings of a process that is used again
-IGNORED = ("KERAS_", "TF_", "XLA_")  # begin the names of what would change the training
+IGNORED: tuple[str, ...] = ("KERAS_", "TF_", "XLA_")  # begin the names of what would change the training
 
 
 def make_environment() -> dict[str, str]:

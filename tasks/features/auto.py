@@ -41,7 +41,7 @@ def choose_terms(dataset: Dataset) -> tuple[Dataset, AutoTerms | None]:
         reasons = list_first([f"{choice.column}: {choice.reason}" for choice in auto.columns], LISTED, "; ")
         raise UserError(
             f"{dataset.source} has no column to learn {dataset.target} from ({reasons}). "
-            "Name columns that it may use all the same by --dataset.features, or add others to the table."
+            "Name columns to use anyway by --dataset.features, or add columns to the table."
         )
     named = {"features": auto.features, "categories": auto.categories, "missing": auto.missing}
     return dataset.model_copy(update=named), auto

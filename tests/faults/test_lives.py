@@ -53,8 +53,6 @@ TERMS: dict[tuple[str, ...], list[tuple[str, ...]]] = {  # features, and the cat
     ("area / rooms",): [(), ("garden",)],
 }
 
-pytestmark = pytest.mark.timeout(0)  # LIVES may be many
-
 
 @dataclass
 class Life:

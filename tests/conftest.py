@@ -1,11 +1,13 @@
 """What the tests share: one real Prefect server, and one version trained by the real flow."""
 
 import os
+import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,12 @@ os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
 os.environ["DO_NOT_TRACK"] = "1"
 os.environ["DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED"] = "False"  # See linear_neuron.tasks.scoring.run.
 
-from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_SERVER_DATABASE_CONNECTION_URL,
+    temporary_settings,
+)
 from upath import UPath
 
 from linear_neuron.flows.retrain import retrain
@@ -35,8 +42,8 @@ from tests.postgres import Postgres, run_postgres
 TESTS = Path(__file__).parent
 SHARED = ("server", "silenced", "guarded_server", "stack")  # started once, so that its tests stay in one process
 # Groups that begin first, so that no process is left alone with one at the end. References are Keras, statsmodels, and
-# others that numbers are compared with: they take seconds to import.
-LONG = (*SHARED, "models", "references")
+# others that numbers are compared with: they take seconds to import. Stacks begin when the server has made a database.
+LONG = ("server", "references", "guarded_server", "silenced", "stack", "models")
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
@@ -85,7 +92,14 @@ def warm_trainer() -> None:
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[str]:
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where Prefect's new database is, once a process of this run has made one: that takes 16 s of CPU."""
+    folder = tmp_path_factory.getbasetemp()
+    return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "new.db"
+
+
+@pytest.fixture(scope="session")
+def server(new_database: Path) -> Iterator[str]:
     """The API address of a real server on its own database, which flows in this process use too."""
     from prefect.testing.utilities import prefect_test_harness  # It imports all of the server.
 
@@ -94,6 +108,11 @@ def server() -> Iterator[str]:
         with pytest.MonkeyPatch.context() as patch:
             patch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # None of the server's code is ours.
             stack.enter_context(prefect_test_harness(server_startup_timeout=500))  # on a machine however busy
+        _, _, path = PREFECT_SERVER_DATABASE_CONNECTION_URL.value().partition("///")
+        made = new_database.with_name(f"new-{os.getpid()}.db")
+        with closing(sqlite3.connect(path)) as running:
+            running.execute("VACUUM INTO ?", [str(made)])
+        made.rename(new_database)
         stack.enter_context(temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}))
         yield PREFECT_API_URL.value()
 
@@ -137,7 +156,7 @@ def webhook() -> Iterator[Webhook]:
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook, new_database: Path) -> Iterator[Stack]:
     """The stack as a user has it on a laptop: SQLite, and an address for alerts."""
     stack = Stack(
         tmp_path_factory.mktemp("stack"),
@@ -145,6 +164,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory, webhook: Webhook) -> Iterato
         PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS="2",
         PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS="10",
     )
+    if new_database.exists():
+        home = stack.store / "prefect"
+        home.mkdir(parents=True)
+        shutil.copy(new_database, home / "prefect.db")
     stack.start()
     RUNNING["stack"] = stack
     yield stack

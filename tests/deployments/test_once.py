@@ -86,6 +86,12 @@ def test_up_shows_the_first_run_and_predicts_the_inbox(hostile: Stack) -> None:
     assert list(hostile.store.glob("predictions/*/homes.predictions.csv"))
 
 
+def test_the_servers_state_is_for_its_owner_alone(hostile: Stack) -> None:
+    home = hostile.store / "prefect"
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert (home / "prefect.db").stat().st_mode & 0o777 == 0o600
+
+
 def test_no_file_of_the_users_folder_was_taken_for_a_module(hostile: Stack) -> None:
     assert not (hostile.log.parent / "imported").exists()
 

@@ -176,12 +176,6 @@ def test_requests_by_another_name_or_from_another_site_are_refused(stack: Stack)
     assert httpx.options(url, headers=preflight).status_code == 400
 
 
-def test_the_servers_state_is_for_its_owner_alone(stack: Stack) -> None:
-    home = stack.store / "prefect"
-    assert home.stat().st_mode & 0o777 == 0o700
-    assert (home / "prefect.db").stat().st_mode & 0o777 == 0o600
-
-
 def test_cancelled_training_ends_at_once_and_leaves_nothing(stack: Stack) -> None:
     before = set(stack.store.glob("models/*"))
     said = len(stack.log.read_text())

@@ -275,6 +275,7 @@ def test_without_the_extra_a_run_warns(
     assert receiver.posted == []
 
 
+@pytest.mark.slow
 def test_a_run_without_a_setting_imports_no_client_and_no_tensorflow(served: Store, inbox: Path) -> None:
     code = (
         "import os, sys; from linear_neuron.flows import actuals, predict, retrain; "

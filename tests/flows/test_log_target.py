@@ -201,6 +201,7 @@ def test_a_batch_of_a_log_target_is_explained_by_factors(
     assert float(predicted["all"][1]["contribution_city"]) == pytest.approx(np.exp(version.terms[1].other))
 
 
+@pytest.mark.slow
 def test_backtest_of_a_log_target_is_in_its_unit(tmp_path: Path, store: Store) -> None:
     rng = np.random.default_rng(0)
     with (path := tmp_path / "homes.csv").open("w") as file:

@@ -53,6 +53,7 @@ def pause(**batch: Any) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_a_run_waits_for_another_of_its_batch(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, killed: bool
 ) -> None:
@@ -85,6 +86,7 @@ def test_a_run_waits_for_another_of_its_batch(
     assert rows == [("b",)] if killed else rows == [("a",), ("b",)]
 
 
+@pytest.mark.slow
 def test_runs_in_a_bucket_merge_what_they_publish(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINEAR_NEURON_STORE", f"{s3}/races")
     store = Store()

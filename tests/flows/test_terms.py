@@ -206,6 +206,7 @@ def test_terms_that_add_nothing_are_left_out_with_one_warning(
     assert reproduce.fn(version.version)[0]
 
 
+@pytest.mark.slow
 def test_a_backtest_learns_terms_at_each_step(store: Store, tmp_path: Path) -> None:
     source = write_table(tmp_path / "sales.csv")
     dataset = describe(source, features=["log(area)", "rooms", "area"], missing="fill", time="sold_on")

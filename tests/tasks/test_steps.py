@@ -98,6 +98,7 @@ def test_tries_come_to_an_end(call: Callable[..., object]) -> None:
     assert len(tries) == 3
 
 
+@pytest.mark.slow
 def test_a_plain_step_that_takes_too_long_is_given_up_with_a_sentence() -> None:
     assert sleep(0) == "slept"
     with pytest.raises(UnavailableError, match=r"^Sleep: given up after 0.1 s\.$"):

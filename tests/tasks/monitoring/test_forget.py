@@ -257,6 +257,7 @@ def test_unfinished_outputs_with_the_key_are_removed_whole(filled: Store) -> Non
     assert not work.exists()
 
 
+@pytest.mark.slow
 def test_bucket_forgets_as_a_disk_does(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LINEAR_NEURON_STORE", f"{s3}/forget")
     monkeypatch.chdir(tmp_path)

@@ -232,7 +232,7 @@ for number in range(int(sys.argv[3])):
 """
 
 
-@pytest.mark.parametrize(("kind", "count"), [("disk", 25), ("s3", 4)])
+@pytest.mark.parametrize(("kind", "count"), [("disk", 25), pytest.param("s3", 4, marks=pytest.mark.slow)])
 def test_concurrent_promotions_lose_nothing(store: Store, s3: str, kind: str, count: int) -> None:
     shared = store if kind == "disk" else Store(f"{s3}/concurrent")
     for version in ("a", "b"):

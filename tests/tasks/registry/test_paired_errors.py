@@ -89,6 +89,7 @@ def live(base: ModelVersion, seed: int, slope: float, *, rolls: bool) -> Life:
     return Life(promoted, np.array(errors))
 
 
+@pytest.mark.slow
 def test_a_change_of_the_world_is_learned_within_months(base: ModelVersion) -> None:
     """The slope falls from 2 to -1 in month 18 of 28, with 60 rows a month.
 

@@ -306,6 +306,7 @@ def test_a_damaged_version_stops_no_removal_and_its_dataset_stays(
     ]
 
 
+@pytest.mark.slow
 def test_a_bucket_lets_no_version_be_promoted_while_it_goes(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     shared = Store(f"{s3}/removing")
     for version in "abcdef":

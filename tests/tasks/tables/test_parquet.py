@@ -55,6 +55,7 @@ def test_parts_join_to_the_file_made_at_once(path: Path, tmp_path: Path) -> None
     assert (tmp_path / "joined").read_bytes() == (tmp_path / "whole").read_bytes()
 
 
+@pytest.mark.slow
 def test_row_group_that_packs_well_is_decoded_in_parts(tmp_path: Path) -> None:
     path, rows = tmp_path / "a.parquet", 100_000_000  # 800 MB of numbers
     pl.select(RM=pl.repeat(5.0, rows)).write_parquet(path, row_group_size=rows, statistics=False)

@@ -124,6 +124,7 @@ def test_a_world_that_stays_is_learned_from_all_rows(seed: int) -> None:
     assert choice.reason == "none of 8 shorter pasts predicts the next month better than chance, over 17 months"
 
 
+@pytest.mark.slow
 def test_a_past_is_chosen_without_need_as_often_as_the_level_allows() -> None:
     """The level is 20%; where nothing changes a shorter past is worse, which makes it rarer."""
     rng = np.random.default_rng(1)

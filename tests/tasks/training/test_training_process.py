@@ -31,6 +31,7 @@ def as_in_a_run_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "_waiting", [])
 
 
+@pytest.mark.slow
 def test_a_warmed_up_process_answers_each_training(tmp_path: Path) -> None:
     warm_up()
     warm_up()
@@ -73,6 +74,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
     return trained
 
 
+@pytest.mark.slow
 def test_environment_does_not_change_the_training(
     plain: TrainingResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +152,7 @@ def test_an_idle_process_ends_when_whoever_asked_is_stopped() -> None:
     wait_for_end(trainer)
 
 
+@pytest.mark.slow
 def test_a_busy_process_ends_when_whoever_asked_is_killed(tmp_path: Path) -> None:
     code = f"""if True:
         import numpy as np

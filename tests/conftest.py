@@ -42,7 +42,7 @@ from tests.postgres import Postgres, run_postgres
 TESTS = Path(__file__).parent
 SHARED = ("server", "silenced", "guarded_server", "stack")  # started once, so that its tests stay in one process
 # Groups that begin first, so that no process is left alone with one at the end. References are Keras, statsmodels, and
-# others that numbers are compared with: they take seconds to import. Stacks begin when the server has made a database.
+# others that numbers are compared with: they take seconds to import. Stacks copy the new database of the server.
 LONG = ("server", "references", "guarded_server", "silenced", "stack", "models")
 
 
@@ -93,7 +93,7 @@ def warm_trainer() -> None:
 
 @pytest.fixture(scope="session")
 def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where Prefect's new database is, once a process of this run has made one: that takes 16 s of CPU."""
+    """The path of a new database, which the server's fixture makes and stacks copy: making one takes 16 s of CPU."""
     folder = tmp_path_factory.getbasetemp()
     return (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "new.db"
 

@@ -26,6 +26,7 @@ from prefect.states import Cancelled, Crashed
 from prefect.utilities.processutils import command_to_string
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
+from linear_neuron.deployments.fork_server import TRAIN, ForkServer
 from linear_neuron.tasks.name import FOLDERS, VARIABLE, check_name, find_base, name_folder
 from linear_neuron.tasks.storage.store import Store, make_folders
 
@@ -62,7 +63,7 @@ class NeuronJob(ProcessJobConfiguration):
         folder = os.environ.get("LINEAR_NEURON_FOLDER") or str(Path.cwd())
         # A worker that serves metrics holds their port, its settings go before those in `env`, and a run would crash.
         quiet = ["env", "PREFECT_CLIENT_METRICS_ENABLED=false"]
-        trains = ["train"] if deployment is not None and deployment.entrypoint == TRAINING else []
+        trains = [TRAIN] if deployment is not None and deployment.entrypoint == TRAINING else []
         self.command = command_to_string([*quiet, sys.executable, "-P", "-m", ENGINE, *trains])
         self.working_dir = None
         self.env = {
@@ -89,6 +90,7 @@ class NeuronWorker(ProcessWorker):
     job_configuration = NeuronJob
     _display_name = "Linear neuron"
     _description = "Runs flows as subprocesses; of several missed runs of a deployment only the newest."
+    _fork_server: ForkServer | None = None
 
     @classmethod
     def get_default_base_job_template(cls) -> dict[str, Any]:
@@ -104,6 +106,8 @@ class NeuronWorker(ProcessWorker):
         deadline.daemon = True
         deadline.start()
         await super().teardown(*exc_info)
+        if self._fork_server:
+            self._fork_server.close()
 
     async def _get_scheduled_flow_runs(self) -> "list[WorkerFlowRunResponse]":
         """Poll the pool. Where something is due, cancel first what is superseded: an idle poll is a single request."""
@@ -113,15 +117,31 @@ class NeuronWorker(ProcessWorker):
         return due
 
     async def run(self, flow_run: FlowRun, configuration: Any, task_status: Any = None) -> ProcessWorkerResult:
-        """Run a flow in a subprocess; a run whose worker is stopped meanwhile ends Crashed with that reason."""
+        """Run a flow in a subprocess; a run whose worker is stopped meanwhile ends Crashed with that reason.
+
+        A fork server forks it, if there was another run within the last ten minutes.
+        """
+        arguments = [TRAIN] if TRAIN in configuration.command.split() else []
+        if self._fork_server:
+            configuration.command = f"{configuration.command} {self._fork_server.address}"
         try:
-            return await super().run(flow_run, configuration, task_status)
+            result = await super().run(flow_run, configuration, task_status)
         except get_cancelled_exc_class():
             # Prefect ends the subprocess here, but leaves the run Running and its concurrency slot taken.
             with move_on_after(10, shield=True), suppress(HTTPError):  # The server may be gone as well.
                 stopped: State = Crashed(message="The worker was stopped while this run was going. Run it again.")
                 await self.client.set_flow_run_state(flow_run.id, stopped)
             raise
+        self._keep_fork_server(arguments)
+        return result
+
+    def _keep_fork_server(self, arguments: list[str]) -> None:
+        """Have a fork server for the next run, where processes can be forked safely."""
+        if self._fork_server and self._fork_server.ended:
+            self._fork_server.close()
+            self._fork_server = None
+        if sys.platform == "linux" and not self._fork_server:
+            self._fork_server = ForkServer(arguments)
 
 
 def _end_at_once() -> None:

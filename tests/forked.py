@@ -99,26 +99,17 @@ class Forked:
 Done = subprocess.CompletedProcess[str]
 
 
-class Lent(training_process.Trainer):
-    """A training process whose parent is the one that this one was forked from."""
-
-    @property
-    def ended(self) -> bool:
-        """Whether the process has ended, which only its parent can ask; it has looked."""
-        return False
-
-
 def take_order() -> None:
     """Answer each line that is read with the exit status of a child that does what it says; return in the child."""
     for module in IMPORTED:
         import_module(module)
     training_process.keep_warm()
-    trainer: Lent | None = None
+    trainer: training_process.Trainer | None = None
     for line in sys.stdin:
         order = json.loads(line)
         if set(TRAINING) & set(order[0]):
-            if trainer is None or training_process.Trainer.ended.__get__(trainer):
-                trainer = Lent()
+            if trainer is None or trainer.ended:
+                trainer = training_process.Trainer()
             training_process._waiting[:] = [trainer]
         child = os.fork()
         if not child:

@@ -35,6 +35,7 @@ class Trainer:
     def __init__(self) -> None:
         module = "linear_neuron.tasks.training.training_process"
         self._process, self._link = start_linked(module, environment=make_environment())
+        self._parent = os.getpid()
         self.trainings = 0
         atexit.register(self._end)  # It takes a while to end, and only our own end waits for that.
 
@@ -55,7 +56,8 @@ class Trainer:
         except BaseException as error:
             self.close()
             if isinstance(error, EOFError | ConnectionError):
-                raise RuntimeError(f"The training process ended with status {self._process.wait()}.") from error
+                reason = f"with status {self._process.wait()}" if self._is_ours() else "without an answer"
+                raise RuntimeError(f"The training process ended {reason}.") from error
             raise
         if last or isinstance(message, Exception):
             self.close()
@@ -76,8 +78,11 @@ class Trainer:
 
     @property
     def ended(self) -> bool:
-        """Whether the process has ended."""
-        return self._process.poll() is not None
+        """Whether the process has ended. A process that its parent forked can't ask, and takes it for alive."""
+        return self._is_ours() and self._process.poll() is not None
+
+    def _is_ours(self) -> bool:
+        return self._parent == os.getpid()
 
     def _end(self) -> None:
         self.close()
@@ -108,6 +113,14 @@ def cool_down() -> None:
         _waiting.pop().kill()
 
 
+def let_go() -> None:
+    """Leave the process that was warmed up to another one, which was forked from this one or is its parent."""
+    for trainer in _waiting:
+        atexit.unregister(trainer._end)
+        trainer.close()
+    _waiting.clear()
+
+
 def take_trainer() -> Trainer:
     """Take the process that was warmed up, or start one."""
     return _waiting.pop() if _waiting else Trainer()
@@ -135,6 +148,7 @@ def refuse(descriptor: int, error: OSError) -> None:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which then closes our standard input.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # A fork server ignores it.
     watch_parent(partial(os._exit, 1))
     collect_rarely()
     # Keras imports these where it can: the first two take a quarter of its start, the last one a sixth.

@@ -21,7 +21,7 @@ from linear_neuron.deployments.stack import report
 from linear_neuron.tasks.registry.versions import list_versions
 from linear_neuron.tasks.storage.store import Store
 from tests.deployments.helpers import CLEAN, COMMAND, LONG, MEASURED, Stack
-from tests.deployments.trainings import pause_training, read_slowly, serve_slowly
+from tests.deployments.trainings import find_trainers, pause_training, read_slowly, serve_slowly
 from tests.forked import Forked
 
 MODULES = ("tasks.py", "flows/__init__.py", "deployments.py", "polars.py", "prefect.py", "numpy.py")
@@ -118,7 +118,7 @@ def test_up_ends_with_its_server_but_a_command_goes_on(hostile: Stack) -> None:
         assert run.stderr
         while "Epoch 1 of" not in run.stderr.readline():
             assert run.poll() is None
-        with pause_training(run.pid):
+        with pause_training(lambda: find_trainers(run.pid)):
             hostile.kill("linear_neuron.deployments.server")
             assert hostile.process.wait(LONG) == 2
         said = run.communicate(timeout=LONG)[1].splitlines()

@@ -176,15 +176,26 @@ def test_requests_by_another_name_or_from_another_site_are_refused(stack: Stack)
     assert httpx.options(url, headers=preflight).status_code == 400
 
 
-def test_cancelled_training_ends_at_once_and_leaves_nothing(stack: Stack) -> None:
+def find_forked(stack: Stack) -> list[str]:
+    """List the fork server, its processes and the programs that wait for them, by their last argument."""
+    ends = ["".join(line.split()[-1:]) for line in stack.processes().values()]
+    return [end for end in ends if end.endswith("/socket")]
+
+
+def test_cancelled_forked_training_ends_at_once_and_leaves_nothing(stack: Stack) -> None:
+    stack.api.wait(stack.api.trigger({}, "predict/daily-predict"), "Completed")  # A worker's first run is not forked.
+    address = eventually(lambda: find_forked(stack), "the fork server is there")[0]
+    eventually(Path(address).exists, "the fork server listens")
     before = set(stack.store.glob("models/*"))
     said = len(stack.log.read_text())
     run = stack.api.trigger(ENDLESS)
     trainer = eventually(lambda: [pid for pid, line in stack.processes().items() if "training_process" in line])[0]
     eventually(lambda: stack.api.artifacts(run), "the training shows its progress")
+    assert find_forked(stack) == [address] * 4, "the fork server, the run's program, who watches, and the run"
     stack.api.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"})
     stack.api.wait(run, "Cancelled")
     assert trainer not in stack.processes()
+    eventually(lambda: find_forked(stack) == [address], "only the fork server stays")
     assert "Traceback" not in stack.log.read_text()[said:]
     assert set(stack.store.glob("models/*")) == before
 

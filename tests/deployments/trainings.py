@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -63,9 +63,9 @@ def find_trainers(parent: int) -> list[int]:
 
 
 @contextmanager
-def pause_training(parent: int) -> Iterator[None]:
-    """Stop the process that trains for another process, and let it go on after the context."""
-    (trainer,) = eventually(lambda: find_trainers(parent), "a process trains")
+def pause_training(find: Callable[[], list[int]]) -> Iterator[None]:
+    """Stop the process that trains, and let it go on after the context."""
+    (trainer,) = eventually(find, "a process trains")
     os.kill(trainer, signal.SIGSTOP)
     try:
         yield

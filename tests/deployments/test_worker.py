@@ -1,10 +1,14 @@
 """How the worker starts a run: as it says, whatever the run asks for."""
 
+import asyncio
 import sys
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 
@@ -63,3 +67,22 @@ def test_the_pool_has_no_variables_that_a_run_could_set() -> None:
     template = NeuronWorker.get_default_base_job_template()
     assert template["variables"] == {"type": "object", "additionalProperties": False}
     assert "{{" not in str(template)
+
+
+def test_idle_poll_is_a_single_request(server: str) -> None:
+    requests: list[httpx.Request] = []
+
+    async def note(request: httpx.Request) -> None:
+        requests.append(request)
+
+    async def poll() -> None:
+        worker = NeuronWorker(work_pool_name=f"idle-{uuid4()}")
+        async with get_client() as worker._client:
+            await worker.client.create_work_pool(WorkPoolCreate(name=worker._work_pool_name, type=NeuronWorker.type))
+            worker.client._client.event_hooks = {"request": [note], "response": []}
+            assert await worker._get_scheduled_flow_runs() == []
+
+    asyncio.run(poll())
+    (request,) = requests
+    assert str(request.url).startswith(f"{server}/work_pools/idle-")
+    assert request.url.path.endswith("/get_scheduled_flow_runs")

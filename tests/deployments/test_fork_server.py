@@ -31,6 +31,7 @@ if task == "train":
     from linear_neuron.tasks.training.training_process import take_trainer
     trainer = take_trainer()
     open(rest[0], "w").write(str(trainer._process.pid))
+    trainer.close()
     time.sleep({long})
 if task == "die":
     os.kill(os.getpid(), signal.SIGKILL)
@@ -82,7 +83,7 @@ def start(folder: Path, *arguments: str, **more: str) -> "subprocess.Popen[str]"
 
 def start_waiting(folder: Path, task: str = "wait") -> "tuple[subprocess.Popen[str], int]":
     """Start a program whose run waits, and return the process id that the run tells: its own, or its trainer's."""
-    mark = folder.parent / "mark"
+    mark = folder.parent / task
     program = start(folder, task, str(mark))
     eventually(lambda: program.poll() is not None or (mark.exists() and mark.read_text()), "the run is there")
     assert program.poll() is None, program.communicate()
@@ -152,13 +153,15 @@ def test_run_goes_on_when_the_server_ends(process: "subprocess.Popen[bytes]", fo
 def test_run_that_trains_gets_the_waiting_training_process(folder: Path) -> None:
     with serve(folder, "train") as process:
         (waiting,) = eventually(lambda: find_trainers(process.pid), "a training process waits")
-        other = start(folder, "end")
-        assert (*other.communicate(timeout=LONG), other.returncode) == ("", "", 0), "it leaves the process there"
+        programs = [start_waiting(folder)[0]]  # It does not train, and leaves the process there.
         program, trainer = start_waiting(folder, "train")
         assert trainer == waiting
-        program.kill()
-        program.communicate(timeout=LONG)
-        eventually(lambda: not is_alive(waiting), "it ends with its run, since nobody else holds it")
+        eventually(lambda: not is_alive(waiting), "it ends when its run lets it go, since nobody else holds it")
+        programs.append(program)
+        assert [program.poll() for program in programs] == [None, None]
+        for program in programs:
+            program.kill()
+            program.communicate(timeout=LONG)
         (following,) = eventually(lambda: find_trainers(process.pid), "another one waits")
         process.communicate(timeout=LONG)
         eventually(lambda: not is_alive(following), "it ends with the server")

@@ -1,10 +1,10 @@
 """A fork server: a process that has imported what runs import, and forks one process for each run.
 
-The imports take a run seconds and the fork takes milliseconds. A worker starts its fork server after a run, and it ends
-when there was no other run for ten minutes. The program of a run (see `engine`) asks for a process, lends it its files,
-environment and folder, passes signals on, and ends as that process ended. Whatever keeps the fork server from
-answering, the program does the run by itself. After a run that trains, the fork server also has a training process
-import Keras, and leaves it to the next run that trains.
+The imports take seconds and the fork takes milliseconds. A worker starts its fork server after a run. The server ends
+after ten minutes without a run. The program of a run (see `engine`) asks for a process, lends it its files, environment
+and folder, passes signals on, and ends as that process ended. If the fork server does not answer, the program does the
+run itself. After a run that trains, the fork server also starts a training process, which imports Keras, and leaves it
+to the next run that trains.
 
 This is clever where plain code would import again. `tests/benchmarks/clicking.py` measures what it saves.
 """
@@ -59,7 +59,7 @@ class ForkServer:
 
     @property
     def ended(self) -> bool:
-        """Whether the process has ended: nothing was to be done, or a file that it imported has changed."""
+        """Whether the process has ended, as it does after ten minutes without a run, or when an import is outdated."""
         return self._process.poll() is not None
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class ForkServer:
 
 
 def run_forked(address: str, arguments: Sequence[str]) -> int | None:
-    """Have the fork server at an address do a run in the stead of this process.
+    """Have the fork server at an address do a run instead of this process.
 
     Args:
         address: The path of its socket.

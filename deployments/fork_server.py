@@ -37,8 +37,7 @@ IMPORTED = (
 STANDARD_FILES = (0, 1, 2)
 TRAIN = "train"  # the argument of a run that trains
 IDLE_SECONDS = 600  # without a run until the fork server ends
-ANSWER_SECONDS = 30  # for which a program waits until a process is there for it
-READ_SECONDS = 5  # for which the fork server waits for a program to say what it wants
+ANSWER_SECONDS = 60  # for which a program waits for a process, while imports may go on, and a process for its program
 OWN_VARIABLES = ("PREFECT", "LINEAR_NEURON")  # begin the names of variables that are read in each run, not by an import
 READY, GO = b"r", b"g"
 PASSED_ON = (signal.SIGTERM,)  # A terminal sends SIGINT to all of them.
@@ -227,7 +226,7 @@ def _select_fixed(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _read_request(link: socket.socket, environment: dict[str, str]) -> Request | None:
     """Read what a program wants; None if it says nothing, or if what was imported may not suit its environment."""
-    link.settimeout(READ_SECONDS)
+    link.settimeout(ANSWER_SECONDS)
     files: list[int] = []
     try:
         head, files, _, _ = socket.recv_fds(link, 8, len(STANDARD_FILES))

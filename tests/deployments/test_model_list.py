@@ -11,7 +11,7 @@ from linear_neuron.tasks.registry.champion import read_log
 from linear_neuron.tasks.storage.store import Store
 from tests.deployments.helpers import Stack, eventually
 from tests.deployments.terminal import call_beside as call
-from tests.deployments.trainings import serve_slowly
+from tests.deployments.trainings import find_trainers, serve_slowly
 
 pytestmark = pytest.mark.xdist_group("models")
 NAMES = {
@@ -97,15 +97,18 @@ def test_a_cancelled_run_ends_its_processes(listed: Stack) -> None:
         tags = {"tags": {"all_": ["linear-neuron", "north"]}}
         running = {**tags, "state": {"name": {"any_": ["Running"]}}}
         (below,) = eventually(lambda: listed.api.ask("POST", "/flow_runs/filter", flow_runs=running), "the model runs")
-        eventually(lambda: find_processes(listed), "its process")
+        processes = eventually(lambda: find_processes(listed), "its process and the one that trains for it")
         listed.api.ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING"}, force=True)
         listed.api.wait(run, "Cancelled")
-        eventually(lambda: not find_processes(listed), "the processes have ended")
+        eventually(lambda: not processes & listed.processes().keys(), "the processes have ended")
         listed.api.wait(below["id"], "Crashed", "Cancelled")
 
 
-def find_processes(stack: Stack) -> list[int]:
-    return [pid for pid, line in stack.processes().items() if "model_process" in line or "training_process" in line]
+def find_processes(stack: Stack) -> set[int]:
+    """Find the process of a model and the one that trains for it; none until both are there."""
+    models = [pid for pid, line in stack.processes().items() if "model_process" in line]
+    trainers = [trainer for pid in models for trainer in find_trainers(pid)]
+    return {*models, *trainers} if trainers else set()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import pytest
 from prefect.workers.process import ProcessWorker
 
 from linear_neuron.deployments.worker import NeuronWorker
-from tests.deployments.helpers import CLEAN, ENDLESS, QUICK, Api, Stack, Webhook, eventually, free_port
+from tests.deployments.helpers import CLEAN, ENDLESS, LONG, QUICK, Api, Stack, Webhook, eventually, free_port
 from tests.deployments.terminal import deploy
 
 pytestmark = pytest.mark.usefixtures("silenced")
@@ -182,10 +183,19 @@ def find_forked(stack: Stack) -> list[str]:
     return [end for end in ends if end.endswith("/socket")]
 
 
+def wait_for_imports(address: str) -> None:
+    """Wait until a fork server answers, be it to a request that says nothing."""
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(LONG)
+        eventually(lambda: link.connect_ex(address) == 0, "the fork server listens")
+        link.shutdown(socket.SHUT_WR)
+        assert link.recv(1) == b""
+
+
 def test_cancelled_forked_training_ends_at_once_and_leaves_nothing(stack: Stack) -> None:
     stack.api.wait(stack.api.trigger({}, "predict/daily-predict"), "Completed")  # A worker's first run is not forked.
     address = eventually(lambda: find_forked(stack), "the fork server is there")[0]
-    eventually(Path(address).exists, "the fork server listens")
+    wait_for_imports(address)
     before = set(stack.store.glob("models/*"))
     said = len(stack.log.read_text())
     run = stack.api.trigger(ENDLESS)

@@ -141,7 +141,8 @@ class NeuronWorker(ProcessWorker):
             self._fork_server.close()
             self._fork_server = None
         if sys.platform == "linux" and not self._fork_server:
-            self._fork_server = ForkServer(arguments)
+            with suppress(OSError):  # Such as a full disk. Then each run imports for itself.
+                self._fork_server = ForkServer(arguments)
 
 
 def _end_at_once() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import tempfile
 from pathlib import Path
 from uuid import uuid4
 
@@ -67,6 +68,29 @@ def test_the_pool_has_no_variables_that_a_run_could_set() -> None:
     template = NeuronWorker.get_default_base_job_template()
     assert template["variables"] == {"type": "object", "additionalProperties": False}
     assert "{{" not in str(template)
+
+
+def test_ended_fork_server_is_replaced_after_a_run() -> None:
+    worker = NeuronWorker(work_pool_name="none")
+    worker._keep_fork_server([])
+    first = worker._fork_server
+    worker._keep_fork_server([])
+    assert first is not None
+    assert worker._fork_server is first
+    first._process.kill()
+    first._process.wait()
+    worker._keep_fork_server([])
+    second = worker._fork_server
+    assert second is not None
+    assert second is not first
+    second.close()
+
+
+def test_no_room_for_a_fork_server_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    worker = NeuronWorker(work_pool_name="none")
+    worker._keep_fork_server([])
+    assert worker._fork_server is None
 
 
 def test_idle_poll_is_a_single_request(server: str) -> None:

@@ -21,6 +21,7 @@ def run(arguments: list[str]) -> None:
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     sys.argv[1:] = []  # Prefect's program takes an argument for a run.
+    sys.modules.pop("prefect.engine", None)  # A fork server has imported it, and runpy would warn of that.
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):  # see steps.send_heartbeats
         runpy.run_module("prefect.engine", run_name="__main__", alter_sys=True)
 

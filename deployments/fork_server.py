@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -40,6 +40,7 @@ IDLE_SECONDS = 600  # without a run until the fork server ends
 ANSWER_SECONDS = 60  # for which a program waits for a process, while imports may go on, and a process for its program
 OWN_VARIABLES = ("PREFECT", "LINEAR_NEURON")  # begin the names of variables that are read in each run, not by an import
 READY, GO = b"r", b"g"
+Suits = Callable[[dict[str, str]], bool]  # whether what was imported suits the environment of a run
 PASSED_ON = (signal.SIGTERM,)  # A terminal sends SIGINT to all of them.
 
 
@@ -139,7 +140,7 @@ def serve(arguments: Sequence[str]) -> list[str]:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Nobody waits for the children.
-    environment, trains, address = _select_fixed(os.environ), TRAIN in arguments, arguments[-1]
+    environment, trains, address = dict(os.environ), TRAIN in arguments, arguments[-1]
     with socket.socket(socket.AF_UNIX) as listener:
         try:
             listener.bind(address)
@@ -150,8 +151,11 @@ def serve(arguments: Sequence[str]) -> list[str]:
             warm_up()
         for module in IMPORTED:
             import_module(module)
+        # Polars sets a variable. A worker imports it when it looks into a run that failed; later runs have that.
+        changed = {name for name, value in os.environ.items() if environment.get(name) != value}
         gc.freeze()  # The processes share what was imported, for as long as nobody writes there.
-        request = _listen(listener, environment, trains)
+        fixed = _select_fixed(environment, changed)
+        request = _listen(listener, lambda own: _select_fixed(own, changed) == fixed, trains)
     if request:
         return _become(request)
     with suppress(OSError):  # The worker may have removed it.
@@ -160,7 +164,7 @@ def serve(arguments: Sequence[str]) -> list[str]:
     os._exit(0)
 
 
-def _listen(listener: socket.socket, environment: dict[str, str], trains: bool) -> Request | None:
+def _listen(listener: socket.socket, suits: Suits, trains: bool) -> Request | None:
     """Fork a process for each request; return the request in that process, and None when the server is to end."""
     files = _stat_modules()
     runs: list[int] = []
@@ -169,7 +173,7 @@ def _listen(listener: socket.socket, environment: dict[str, str], trains: bool) 
         if not ready or sys.stdin in ready or files != _stat_modules():
             return None
         _forget_ended(runs, ready)
-        if listener in ready and (request := _read_request(listener.accept()[0], environment)):
+        if listener in ready and (request := _read_request(listener.accept()[0], suits)):
             trains = trains or request.trains
             if not (run := _fork_for(request)):
                 return request
@@ -219,12 +223,13 @@ def _stat_modules() -> dict[str, tuple[int, int]]:
     return found
 
 
-def _select_fixed(environment: Mapping[str, str]) -> dict[str, str]:
-    """Select the variables that an import may have read, such as the number of threads of a library."""
-    return {name: value for name, value in environment.items() if not name.startswith(OWN_VARIABLES)}
+def _select_fixed(environment: Mapping[str, str], changed: Collection[str]) -> dict[str, str]:
+    """Select the variables that an import may have read, such as the number of threads of a library, but not set."""
+    names = [name for name in environment if name not in changed and not name.startswith(OWN_VARIABLES)]
+    return {name: environment[name] for name in names}
 
 
-def _read_request(link: socket.socket, environment: dict[str, str]) -> Request | None:
+def _read_request(link: socket.socket, suits: Suits) -> Request | None:
     """Read what a program wants; None if it says nothing, or if what was imported may not suit its environment."""
     link.settimeout(ANSWER_SECONDS)
     files: list[int] = []
@@ -234,7 +239,7 @@ def _read_request(link: socket.socket, environment: dict[str, str]) -> Request |
         while len(text) < int.from_bytes(head, "big") and (part := link.recv(1 << 16)):
             text += part
         arguments, own, folder = json.loads(text)
-        if _select_fixed(own) == environment:
+        if suits(own):
             return Request(link, arguments, own, folder, files)
     except (OSError, ValueError):
         pass

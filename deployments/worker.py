@@ -91,6 +91,8 @@ class NeuronWorker(ProcessWorker):
     _display_name = "Linear neuron"
     _description = "Runs flows as subprocesses; of several missed runs of a deployment only the newest."
     _fork_server: ForkServer | None = None
+    _going = 0  # runs
+    _trained = False  # whether one of them trained, since there was none
 
     @classmethod
     def get_default_base_job_template(cls) -> dict[str, Any]:
@@ -121,7 +123,8 @@ class NeuronWorker(ProcessWorker):
 
         A fork server forks it, if there was another run within the last ten minutes.
         """
-        arguments = [TRAIN] if TRAIN in configuration.command.split() else []
+        self._going += 1
+        self._trained |= TRAIN in configuration.command.split()
         if self._fork_server:
             configuration.command = f"{configuration.command} {self._fork_server.address}"
         try:
@@ -132,7 +135,11 @@ class NeuronWorker(ProcessWorker):
                 stopped: State = Crashed(message="The worker was stopped while this run was going. Run it again.")
                 await self.client.set_flow_run_state(flow_run.id, stopped)
             raise
-        self._keep_fork_server(arguments)
+        finally:
+            self._going -= 1
+        if not self._going:  # Its imports take all of a core for a while, and no run waits for that now.
+            self._keep_fork_server([TRAIN] if self._trained else [])
+            self._trained = False
         return result
 
     def _keep_fork_server(self, arguments: list[str]) -> None:

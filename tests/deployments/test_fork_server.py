@@ -110,6 +110,15 @@ def test_run_with_what_an_import_may_read_is_refused(folder: Path) -> None:
     assert program.returncode == 99
 
 
+def test_run_with_what_an_import_sets_is_forked(folder: Path) -> None:
+    (folder.parent / "changing.py").write_text("import os; os.environ |= {'SET': 'by import', 'PATH_SET': 'too'}")
+    with serve(folder):
+        for own in ({}, {"SET": "by import by import", "PATH_SET": "too"}):
+            program = start(folder, "show", PREFECT_SAID="", **own)
+            program.communicate(timeout=LONG)
+            assert program.returncode == 7
+
+
 @pytest.mark.usefixtures("process")
 def test_large_environment_arrives_whole(folder: Path) -> None:
     program = start(folder, "show", PREFECT_SAID="x" * 120_000)

@@ -207,6 +207,7 @@ def test_cancelled_forked_training_ends_at_once_and_leaves_nothing(stack: Stack)
     assert trainer not in stack.processes()
     eventually(lambda: find_forked(stack) == [address], "only the fork server stays")
     assert "Traceback" not in stack.log.read_text()[said:]
+    assert "RuntimeWarning" not in stack.log.read_text()[said:], "nothing that only a forked run says"
     assert set(stack.store.glob("models/*")) == before
 
 

@@ -8,11 +8,13 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 
+from linear_neuron.deployments.fork_server import TRAIN
 from linear_neuron.deployments.worker import NeuronJob, NeuronWorker
 
 
@@ -84,6 +86,45 @@ def test_ended_fork_server_is_replaced_after_a_run() -> None:
     assert second is not None
     assert second is not first
     second.close()
+
+
+@pytest.mark.usefixtures("server")
+def test_fork_server_starts_when_no_run_is_going(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LINEAR_NEURON_FOLDER", str(tmp_path))
+    worker = NeuronWorker(work_pool_name="none")
+    mark = tmp_path / "mark"
+    waiting = f"{sys.executable} -c \"import os, time\nwhile not os.path.exists('{mark}'): time.sleep(0.1)\""
+
+    async def start(command: str) -> None:
+        async with get_client() as client:
+            run = await client.create_flow_run(flow(nothing))
+        job = NeuronJob()
+        job.prepare_for_flow_run(run)
+        job.command = command
+        await worker.run(run, job)
+
+    async def start_two() -> list[bool]:
+        trains = asyncio.create_task(start(f"{waiting} {TRAIN}"))
+        while not worker._going:
+            await asyncio.sleep(0.1)
+        await start("true")
+        first = worker._fork_server is None
+        mark.touch()
+        await trains
+        return [first, worker._fork_server is not None]
+
+    try:
+        assert asyncio.run(start_two()) == [True, True]
+        assert worker._fork_server is not None
+        command = Path(f"/proc/{worker._fork_server._process.pid}/cmdline").read_text().split("\0")
+        assert command[-3:-1] == [TRAIN, worker._fork_server.address], "a run of the two trains"
+    finally:
+        if worker._fork_server:
+            worker._fork_server.close()
+
+
+def nothing() -> None:
+    """Do nothing, as a flow whose program is another."""
 
 
 def test_no_room_for_a_fork_server_is_no_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

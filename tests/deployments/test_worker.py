@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from prefect import flow
+from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import FlowRun
@@ -97,7 +97,7 @@ def test_fork_server_starts_when_no_run_is_going(tmp_path: Path, monkeypatch: py
 
     async def start(command: str) -> None:
         async with get_client() as client:
-            run = await client.create_flow_run(flow(nothing))
+            run = await client.create_flow_run(Flow(nothing))
         job = NeuronJob()
         job.prepare_for_flow_run(run)
         job.command = command

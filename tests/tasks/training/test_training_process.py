@@ -112,6 +112,22 @@ def test_killed_process_fails_with_its_status(tmp_path: Path) -> None:
         trainer.train(SPLIT, Training(), tmp_path / "model.keras", lambda *_: None)
 
 
+def test_killed_process_of_the_parent_gives_no_status() -> None:
+    code = """if True:
+        import os, signal
+        from types import SimpleNamespace
+        from linear_neuron.tasks.training.training_process import Trainer
+        trainer = Trainer()
+        os.kill(trainer._process.pid, signal.SIGKILL)
+        if child := os.fork():
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        trainer.train(SimpleNamespace(recall=1), None, None, print)
+    """
+    forked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert forked.stderr.endswith("RuntimeError: The training process ended without an answer.\n")
+    assert forked.returncode == 1
+
+
 def test_a_process_is_started_before_anything_heavy_is_imported() -> None:
     code = "import sys, linear_neuron.tasks.training.training_process; "
     code += "print({'pydantic', 'prefect', 'numpy'} & set(sys.modules))"

@@ -53,10 +53,15 @@ def answers(url: str) -> bool:
 
 
 class Api:
-    """A Prefect API, asked over HTTP as the UI asks it."""
+    """A Prefect API, asked over HTTP as the UI asks it.
 
-    def __init__(self, url: str, auth: str | None = None) -> None:
+    Prefect's own server answers 503 if another has written to SQLite meanwhile. Its clients try again, and so does a
+    patient one; `linear-neuron up` promises the UI that it never comes to that.
+    """
+
+    def __init__(self, url: str, auth: str | None = None, *, patient: bool = True) -> None:
         self.url = url
+        self.patient = patient
         # A new client takes 30 ms of CPU, for the certificates of TLS; a kept connection may end with its server.
         self.client = httpx.Client(
             auth=httpx.BasicAuth(*auth.split(":")) if auth else None,
@@ -65,7 +70,10 @@ class Api:
         )
 
     def ask(self, method: str, path: str, items: list[Any] | None = None, **body: Any) -> Any:
-        response = self.client.request(method, self.url + path, json=items or body or None)
+        while (response := self.client.request(method, self.url + path, json=items or body or None)).status_code == 503:
+            if not self.patient:
+                break
+            time.sleep(0.5)
         response.raise_for_status()
         return response.json() if response.content else None
 
@@ -153,7 +161,7 @@ class Stack:
         self.port = free_port()
         self.settings = {"LINEAR_NEURON_STORE": str(self.store), **settings}
         url = settings.get("PREFECT_API_URL", f"http://127.0.0.1:{self.port}/api")
-        self.api = Api(url, settings.get("PREFECT_API_AUTH_STRING"))
+        self.api = Api(url, settings.get("PREFECT_API_AUTH_STRING"), patient=False)
         self.process: subprocess.Popen[bytes] | None = None
         self.resting = False
 

@@ -1,10 +1,10 @@
 """A fork server: a process that has imported what runs import, and forks one process for each run.
 
-The imports take seconds and the fork takes milliseconds. A worker starts its fork server after a run. The server ends
-after ten minutes without a run. The program of a run (see `engine`) asks for a process, lends it its files, environment
-and folder, passes signals on, and ends as that process ended. If the fork server does not answer, the program does the
-run itself. After a run that trains, the fork server also starts a training process, which imports Keras, and leaves it
-to the next run that trains.
+The imports take seconds and the fork takes milliseconds. A worker starts its fork server after a run, as soon as no
+other run is going. The server ends after ten minutes without a run. The program of a run (see `engine`) asks for a
+process, lends it its files, environment and folder, passes signals on, and ends as that process ended. If the fork
+server does not answer, or was started in another environment, the program does the run itself. After a run that trains,
+the fork server also starts a training process, which imports Keras, and leaves it to the next run that trains.
 
 This is clever where plain code would import again. `tests/benchmarks/clicking.py` measures what it saves.
 """
@@ -151,8 +151,9 @@ def serve(arguments: Sequence[str]) -> list[str]:
             warm_up()
         for module in IMPORTED:
             import_module(module)
-        # Polars sets a variable. A worker imports it when it looks into a run that failed; later runs have that.
-        changed = {name for name, value in os.environ.items() if environment.get(name) != value}
+        # An import may change a variable, as Polars does. A worker imports Polars when it looks into a run that
+        # crashed. Its later runs have that variable, and this process started without it.
+        changed = {name for name in {*environment, *os.environ} if environment.get(name) != os.environ.get(name)}
         gc.freeze()  # The processes share what was imported, for as long as nobody writes there.
         fixed = _select_fixed(environment, changed)
         request = _listen(listener, lambda own: _select_fixed(own, changed) == fixed, trains)
@@ -224,7 +225,7 @@ def _stat_modules() -> dict[str, tuple[int, int]]:
 
 
 def _select_fixed(environment: Mapping[str, str], changed: Collection[str]) -> dict[str, str]:
-    """Select the variables that an import may have read, such as the number of threads of a library, but not set."""
+    """Select the variables that an import may have read, such as a library's number of threads, and did not change."""
     names = [name for name in environment if name not in changed and not name.startswith(OWN_VARIABLES)]
     return {name: environment[name] for name in names}
 

@@ -91,8 +91,8 @@ class NeuronWorker(ProcessWorker):
     _display_name = "Linear neuron"
     _description = "Runs flows as subprocesses; of several missed runs of a deployment only the newest."
     _fork_server: ForkServer | None = None
-    _going = 0  # runs
-    _trained = False  # whether one of them trained, since there was none
+    _going = 0  # number of runs
+    _trained = False  # whether a run trained since no run was going
 
     @classmethod
     def get_default_base_job_template(cls) -> dict[str, Any]:
@@ -137,7 +137,7 @@ class NeuronWorker(ProcessWorker):
             raise
         finally:
             self._going -= 1
-        if not self._going:  # Its imports take all of a core for a while, and no run waits for that now.
+        if not self._going:  # A fork server's imports take all of a core for a while, and no run waits now.
             self._keep_fork_server([TRAIN] if self._trained else [])
             self._trained = False
         return result

@@ -70,10 +70,10 @@ class Api:
         )
 
     def ask(self, method: str, path: str, items: list[Any] | None = None, **body: Any) -> Any:
-        while (response := self.client.request(method, self.url + path, json=items or body or None)).status_code == 503:
-            if not self.patient:
-                break
+        response = self.client.request(method, self.url + path, json=items or body or None)
+        if response.status_code == 503 and self.patient:
             time.sleep(0.5)
+            return self.ask(method, path, items, **body)
         response.raise_for_status()
         return response.json() if response.content else None
 

@@ -183,6 +183,8 @@ def test_either_service_may_be_stopped_first(machine: Machine) -> None:
 def stop_services(machine: Machine, *order: str) -> None:
     for name in order:
         machine.run(f"systemctl stop linear-neuron-{name}")  # which returns when it has ended
+        limit = machine.run(f"systemctl show --property TimeoutStopUSec --value linear-neuron-{name}")
+        assert limit == "20s\n", "systemd ends it by then, as the page says"
     assert machine.run("pgrep --uid neuron --list-full prefect", check=False) == ""
 
 

@@ -16,6 +16,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 
 from linear_neuron.deployments.fork_server import TRAIN
 from linear_neuron.deployments.worker import NeuronJob, NeuronWorker
+from tests.deployments.helpers import eventually
 
 
 def test_run_cannot_choose_its_command_or_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -116,7 +117,8 @@ def test_fork_server_starts_when_no_run_is_going(tmp_path: Path, monkeypatch: py
     try:
         assert asyncio.run(start_two()) == [True, True]
         assert worker._fork_server is not None
-        command = Path(f"/proc/{worker._fork_server._process.pid}/cmdline").read_text().split("\0")
+        line = Path(f"/proc/{worker._fork_server._process.pid}/cmdline")
+        command = eventually(line.read_text, "the program is loaded").split("\0")
         assert command[-3:-1] == [TRAIN, worker._fork_server.address], "a run of the two trains"
     finally:
         if worker._fork_server:
